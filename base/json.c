@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/json.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <yajl/yajl_gen.h>
+#include <yajl/yajl_parse.h>
+
+struct json {
+	enum json_type type;
+	bool boolean;
+	size_t len; /* of the text; elements of an array or object */
+	char *text; /* string, or number as written */
+	char **keys; /* objects: NUL-terminated, as many as items */
+	struct json **items;
+	size_t cap;
+};
+
+struct parser {
+	struct json *root;
+	struct json *stack[JSON_DEPTH_MAX];
+	size_t depth;
+	char *key; /* read, waiting for its value */
+	int code; /* why a callback stopped the parse */
+	const char *why;
+};
+
+void json_free(struct json *doc)
+{
+	if (!doc)
+		return;
+	for (size_t i = 0; (doc->type == JSON_ARRAY || doc->type == JSON_OBJECT) && i < doc->len;
+	     i++) {
+		json_free(doc->items[i]);
+		if (doc->keys)
+			free(doc->keys[i]);
+	}
+	free(doc->items);
+	free(doc->keys);
+	free(doc->text);
+	free(doc);
+}
+
+static int stop(struct parser *p, int code, const char *why)
+{
+	p->code = code;
+	p->why = why;
+	return 0;
+}
+
+static int grow(struct json *parent)
+{
+	size_t cap = parent->cap ? parent->cap * 2 : 8;
+	struct json **items = realloc(parent->items, cap * sizeof(*items));
+
+	if (!items)
+		return -ENOMEM;
+	parent->items = items;
+	if (parent->type == JSON_OBJECT) {
+		char **keys = realloc(parent->keys, cap * sizeof(*keys));
+
+		if (!keys)
+			return -ENOMEM;
+		parent->keys = keys;
+	}
+	parent->cap = cap;
+	return 0;
+}
+
+/* Puts a new value where the parse stands. Returns it, or NULL after stop(). */
+static struct json *add(struct parser *p, enum json_type type)
+{
+	struct json *parent = p->depth ? p->stack[p->depth - 1] : NULL;
+	struct json *v;
+
+	if (parent && parent->len == parent->cap && grow(parent) < 0) {
+		(void)stop(p, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	v = calloc(1, sizeof(*v));
+	if (!v) {
+		(void)stop(p, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	v->type = type;
+	if (!parent) {
+		p->root = v;
+		return v;
+	}
+	if (parent->type == JSON_OBJECT) {
+		parent->keys[parent->len] = p->key;
+		p->key = NULL;
+	}
+	parent->items[parent->len++] = v;
+	return v;
+}
+
+static int add_text(struct parser *p, enum json_type type, const void *text, size_t len)
+{
+	struct json *v;
+	char *copy;
+
+	if (memchr(text, '\0', len))
+		return stop(p, -EBADMSG, "NUL inside a string");
+	copy = strndup(text, len);
+	if (!copy)
+		return stop(p, -ENOMEM, "out of memory");
+	v = add(p, type);
+	if (!v) {
+		free(copy);
+		return 0;
+	}
+	v->text = copy;
+	v->len = len;
+	return 1;
+}
+
+static int open_container(struct parser *p, enum json_type type)
+{
+	struct json *v;
+
+	if (p->depth == JSON_DEPTH_MAX)
+		return stop(p, -EBADMSG, "nested too deep");
+	v = add(p, type);
+	if (!v)
+		return 0;
+	p->stack[p->depth++] = v;
+	return 1;
+}
+
+static int on_null(void *ctx)
+{
+	return add(ctx, JSON_NULL) ? 1 : 0;
+}
+
+static int on_boolean(void *ctx, int value)
+{
+	struct json *v = add(ctx, JSON_BOOL);
+
+	if (v)
+		v->boolean = value != 0;
+	return v ? 1 : 0;
+}
+
+static int on_number(void *ctx, const char *text, size_t len)
+{
+	return add_text(ctx, JSON_NUMBER, text, len);
+}
+
+static int on_string(void *ctx, const unsigned char *text, size_t len)
+{
+	return add_text(ctx, JSON_STRING, text, len);
+}
+
+static int on_start_map(void *ctx)
+{
+	return open_container(ctx, JSON_OBJECT);
+}
+
+static int on_start_array(void *ctx)
+{
+	return open_container(ctx, JSON_ARRAY);
+}
+
+static int on_map_key(void *ctx, const unsigned char *text, size_t len)
+{
+	struct parser *p = ctx;
+	const struct json *object = p->stack[p->depth - 1];
+
+	if (memchr(text, '\0', len))
+		return stop(p, -EBADMSG, "NUL inside a key");
+	for (size_t i = 0; i < object->len; i++) {
+		if (strlen(object->keys[i]) == len && memcmp(object->keys[i], text, len) == 0)
+			return stop(p, -EBADMSG, "the same key twice in one object");
+	}
+	/* what looks for duplicates is quadratic: no document of the field has a tenth of this */
+	if (object->len >= 10000)
+		return stop(p, -EBADMSG, "an object of more than 10000 members");
+	p->key = strndup((const char *)text, len);
+	return p->key ? 1 : stop(p, -ENOMEM, "out of memory");
+}
+
+static int on_end(void *ctx)
+{
+	struct parser *p = ctx;
+
+	p->depth--;
+	return 1;
+}
+
+static const yajl_callbacks callbacks = {
+	.yajl_null = on_null,
+	.yajl_boolean = on_boolean,
+	.yajl_number = on_number,
+	.yajl_string = on_string,
+	.yajl_start_map = on_start_map,
+	.yajl_map_key = on_map_key,
+	.yajl_end_map = on_end,
+	.yajl_start_array = on_start_array,
+	.yajl_end_array = on_end,
+};
+
+int json_parse(const void *text, size_t len, struct json **ret, struct err *err)
+{
+	struct parser p = { .code = 0 };
+	yajl_status status;
+	yajl_handle h;
+
+	if (len > JSON_SIZE_MAX)
+		return err_msg(err, -EBADMSG, "JSON document of %zu bytes: the limit is %u", len,
+			       JSON_SIZE_MAX);
+	h = yajl_alloc(&callbacks, NULL, &p);
+	if (!h)
+		return err_set(err, -ENOMEM, "parse JSON");
+	status = yajl_parse(h, text, len);
+	if (status == yajl_status_ok)
+		status = yajl_complete_parse(h);
+	if (status == yajl_status_ok && !p.root) {
+		p.code = -EBADMSG;
+		p.why = "empty document";
+	} else if (status != yajl_status_ok && !p.code) {
+		p.code = -EBADMSG;
+		p.why = "not valid JSON";
+	}
+	if (p.code) {
+		(void)err_msg(err, p.code, "%s (near byte %zu)", p.why,
+			      yajl_get_bytes_consumed(h));
+		json_free(p.root);
+		free(p.key);
+		yajl_free(h);
+		return p.code;
+	}
+	yajl_free(h);
+	*ret = p.root;
+	return 0;
+}
+
+enum json_type json_type(const struct json *v)
+{
+	return v ? v->type : JSON_NULL;
+}
+
+const struct json *json_get(const struct json *v, const char *key)
+{
+	if (!v || v->type != JSON_OBJECT)
+		return NULL;
+	for (size_t i = 0; i < v->len; i++) {
+		if (strcmp(v->keys[i], key) == 0)
+			return v->items[i];
+	}
+	return NULL;
+}
+
+size_t json_len(const struct json *v)
+{
+	return v && (v->type == JSON_ARRAY || v->type == JSON_OBJECT) ? v->len : 0;
+}
+
+const struct json *json_at(const struct json *v, size_t i)
+{
+	return i < json_len(v) ? v->items[i] : NULL;
+}
+
+const char *json_key_at(const struct json *v, size_t i)
+{
+	return v && v->type == JSON_OBJECT && i < v->len ? v->keys[i] : NULL;
+}
+
+const char *json_string(const struct json *v)
+{
+	return v && v->type == JSON_STRING ? v->text : NULL;
+}
+
+int json_int(const struct json *v, int64_t *ret)
+{
+	long long n;
+	char *end;
+
+	if (!v)
+		return -ENOENT;
+	if (v->type != JSON_NUMBER)
+		return -EBADMSG;
+	errno = 0;
+	n = strtoll(v->text, &end, 10);
+	if (errno || *end != '\0' || end == v->text)
+		return -EBADMSG;
+	*ret = n;
+	return 0;
+}
+
+bool json_bool(const struct json *v, bool fallback)
+{
+	return v && v->type == JSON_BOOL ? v->boolean : fallback;
+}
+
+struct json_writer {
+	yajl_gen gen;
+	yajl_gen_status status; /* the first failure stays */
+	unsigned int depth;
+	bool is_array[JSON_DEPTH_MAX];
+};
+
+struct json_writer *json_writer_new(unsigned int flags)
+{
+	struct json_writer *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		return NULL;
+	w->gen = yajl_gen_alloc(NULL);
+	if (!w->gen) {
+		free(w);
+		return NULL;
+	}
+	w->status = yajl_gen_status_ok;
+	if (flags & JSON_PRETTY) {
+		(void)yajl_gen_config(w->gen, yajl_gen_beautify, 1);
+		(void)yajl_gen_config(w->gen, yajl_gen_indent_string, "  ");
+	}
+	return w;
+}
+
+void json_writer_free(struct json_writer *w)
+{
+	if (!w)
+		return;
+	yajl_gen_free(w->gen);
+	free(w);
+}
+
+static void note(struct json_writer *w, yajl_gen_status status)
+{
+	/* a complete document: fine, as long as nothing is written behind it */
+	if (w->status == yajl_gen_status_ok && status != yajl_gen_generation_complete)
+		w->status = status;
+}
+
+static void open_level(struct json_writer *w, bool is_array)
+{
+	if (w->depth == JSON_DEPTH_MAX) {
+		note(w, yajl_max_depth_exceeded);
+		return;
+	}
+	w->is_array[w->depth++] = is_array;
+	note(w, is_array ? yajl_gen_array_open(w->gen) : yajl_gen_map_open(w->gen));
+}
+
+void json_w_object(struct json_writer *w)
+{
+	open_level(w, false);
+}
+
+void json_w_array(struct json_writer *w)
+{
+	open_level(w, true);
+}
+
+void json_w_end(struct json_writer *w)
+{
+	if (w->depth == 0) {
+		note(w, yajl_gen_in_error_state);
+		return;
+	}
+	w->depth--;
+	note(w, w->is_array[w->depth] ? yajl_gen_array_close(w->gen) : yajl_gen_map_close(w->gen));
+}
+
+/* Length of the valid UTF-8 sequence at @s (Unicode 15, table 3-7), or 0. */
+static size_t utf8_sequence(const unsigned char *s, size_t len)
+{
+	unsigned char lo = 0x80, hi = 0xbf;
+	size_t n;
+
+	if (s[0] < 0x80)
+		return 1;
+	if (s[0] < 0xc2 || s[0] > 0xf4)
+		return 0;
+	n = s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
+	if (n > len)
+		return 0;
+	if (s[0] == 0xe0)
+		lo = 0xa0;
+	else if (s[0] == 0xed)
+		hi = 0x9f;
+	else if (s[0] == 0xf0)
+		lo = 0x90;
+	else if (s[0] == 0xf4)
+		hi = 0x8f;
+	if (s[1] < lo || s[1] > hi)
+		return 0;
+	for (size_t i = 2; i < n; i++) {
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	}
+	return n;
+}
+
+void json_w_stringn(struct json_writer *w, const char *s, size_t len)
+{
+	const unsigned char *p = (const unsigned char *)s;
+	struct strbuf clean = STRBUF_INIT;
+	size_t i = 0;
+	int r = 0;
+
+	while (i < len) {
+		size_t n = utf8_sequence(p + i, len - i);
+
+		if (n == 0)
+			break;
+		i += n;
+	}
+	if (i == len) {
+		note(w, yajl_gen_string(w->gen, p, len));
+		return;
+	}
+	for (i = 0; i < len && r == 0;) {
+		size_t n = utf8_sequence(p + i, len - i);
+
+		r = n ? strbuf_add(&clean, p + i, n) : strbuf_adds(&clean, "\xef\xbf\xbd");
+		i += n ? n : 1;
+	}
+	if (r == 0)
+		note(w, yajl_gen_string(w->gen, (const unsigned char *)clean.s, clean.len));
+	else
+		note(w, yajl_gen_in_error_state);
+	strbuf_release(&clean);
+}
+
+void json_w_string(struct json_writer *w, const char *s)
+{
+	if (s)
+		json_w_stringn(w, s, strlen(s));
+	else
+		json_w_null(w);
+}
+
+void json_w_key(struct json_writer *w, const char *key)
+{
+	json_w_string(w, key);
+}
+
+void json_w_int(struct json_writer *w, int64_t v)
+{
+	note(w, yajl_gen_integer(w->gen, v));
+}
+
+void json_w_uint(struct json_writer *w, uint64_t v)
+{
+	char text[24];
+	int n = snprintf(text, sizeof(text), "%" PRIu64, v);
+
+	note(w, yajl_gen_number(w->gen, text, (size_t)n));
+}
+
+void json_w_bool(struct json_writer *w, bool v)
+{
+	note(w, yajl_gen_bool(w->gen, v));
+}
+
+void json_w_null(struct json_writer *w)
+{
+	note(w, yajl_gen_null(w->gen));
+}
+
+void json_w_value(struct json_writer *w, const struct json *v)
+{
+	switch (json_type(v)) {
+	case JSON_NULL:
+		json_w_null(w);
+		return;
+	case JSON_BOOL:
+		json_w_bool(w, v->boolean);
+		return;
+	case JSON_NUMBER:
+		note(w, yajl_gen_number(w->gen, v->text, v->len));
+		return;
+	case JSON_STRING:
+		json_w_stringn(w, v->text, v->len);
+		return;
+	case JSON_ARRAY:
+	case JSON_OBJECT:
+		open_level(w, v->type == JSON_ARRAY);
+		for (size_t i = 0; i < v->len; i++) {
+			if (v->type == JSON_OBJECT)
+				json_w_key(w, v->keys[i]);
+			json_w_value(w, v->items[i]);
+		}
+		json_w_end(w);
+		return;
+	}
+}
+
+int json_writer_finish(struct json_writer *w, struct strbuf *out)
+{
+	const unsigned char *text;
+	size_t len;
+	int r = -EINVAL;
+
+	if (w->status == yajl_gen_status_ok && w->depth == 0) {
+		note(w, yajl_gen_get_buf(w->gen, &text, &len));
+		r = w->status == yajl_gen_status_ok ? strbuf_add(out, text, len) : -EINVAL;
+	}
+	json_writer_free(w);
+	return r;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+/*
+ * overlay - the union of an upper directory and a stack of read-only lower
+ * layers, mounted through FUSE (docs/SEMANTICS.md).
+ *
+ *	struct ovl_config c = OVL_CONFIG_INIT;
+ *	r = ovl_params_parse(&c, "lowerdir=A:B,upperdir=U,workdir=W", &err);     overlay/params.h
+ *	r = ovl_session_mount(&c, mountpoint, &s, &err);    live when it returns 0
+ *	r = ovl_session_run(s);                             until it is unmounted
+ *	ovl_session_free(s);
+ */
+struct ovl_config {
+	char **lowers; /* uppermost first; each a directory or a layer/chain index file */
+	size_t n_lowers;
+	char *upper; /* NULL: read-only */
+	char *work; /* same file system as upper */
+	uint64_t ino_batch; /* first of the batches of 2^32 numbers this overlay owns (docs/SEMANTICS.md) */
+	bool read_only;
+	bool redirect_dir; /* write redirects when a merged directory is renamed (always read) */
+	bool volatile_; /* no syncs; a mark in work says so */
+	bool allow_other; /* and default_permissions, which is always on */
+	bool allow_other_set; /* the user said so; else: yes for root of any user namespace */
+	bool dev, suid; /* root of the initial user namespace only */
+	bool debug;
+	char *source; /* shown in the mount table; NULL: "snapfs" */
+	unsigned int threads; /* 0: chosen by the engine */
+};
+#define OVL_CONFIG_INIT                                                                            \
+	{                                                                                          \
+		.source = NULL                                                                     \
+	}
+void ovl_config_release(struct ovl_config *c);
+
+struct ovl_session;
+/* Opens every layer, then mounts. The config is borrowed for the call. */
+int ovl_session_mount(const struct ovl_config *c, const char *mountpoint, struct ovl_session **ret,
+		      struct err *err) __attribute__((warn_unused_result));
+/* Answers requests until the mount is gone; 0 then. May be called after fork() in the child. */
+int ovl_session_run(struct ovl_session *s) __attribute__((warn_unused_result));
+/* Unmounts when it still is mounted. */
+void ovl_session_free(struct ovl_session *s);
