@@ -109,7 +109,7 @@ START_TEST(json_strict)
 	struct strbuf deep = STRBUF_INIT;
 	int64_t n;
 
-	ck_assert_int_eq(json_parse("{\"a\":[1,true,null,\"x\"],\"b\":{\"c\":-7}}", 39, &doc, &e),
+	ck_assert_int_eq(json_parse("{\"a\":[1,true,null,\"x\"],\"b\":{\"c\":-7}}", 38, &doc, &e),
 			 0);
 	ck_assert_int_eq(json_int(json_get(json_get(doc, "b"), "c"), &n), 0);
 	ck_assert_int_eq(n, -7);
