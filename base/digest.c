@@ -20,8 +20,8 @@ static const struct {
 	size_t name_len;
 	size_t hex_len;
 } algs[] = {
-	[DIGEST_SHA256] = { "sha256", 6, 64 },
-	[DIGEST_SHA512] = { "sha512", 6, 128 },
+	[DIGEST_SHA256] = {"sha256", 6, 64},
+	[DIGEST_SHA512] = {"sha512", 6, 128},
 };
 
 int digest_parse(const char *text, struct digest *ret)
@@ -68,9 +68,8 @@ struct hash *hash_new(enum digest_alg alg)
 		return NULL;
 	h->alg = alg;
 	h->ctx = EVP_MD_CTX_new();
-	if (!h->ctx ||
-	    EVP_DigestInit_ex(h->ctx, alg == DIGEST_SHA512 ? EVP_sha512() : EVP_sha256(), NULL) !=
-		    1) {
+	if (!h->ctx || EVP_DigestInit_ex(h->ctx, alg == DIGEST_SHA512 ? EVP_sha512() : EVP_sha256(),
+					 NULL) != 1) {
 		hash_free(h);
 		return NULL;
 	}

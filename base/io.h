@@ -61,7 +61,8 @@ void io_tmp_release(struct io_tmp *t);
 /* fsync of the directory @dirfd itself. */
 int io_sync_dir(int dirfd) __attribute__((warn_unused_result));
 
-/* The whole file at @path below @dirfd as a NUL-terminated string (free() it), at most @max bytes: -EFBIG. */
+/* The whole file at @path below @dirfd as a NUL-terminated string (free() it), at most @max bytes:
+ * -EFBIG. */
 int io_read_file(int dirfd, const char *path, size_t max, char **ret, size_t *ret_len)
 	__attribute__((warn_unused_result));
 

@@ -205,7 +205,7 @@ static const yajl_callbacks callbacks = {
 
 int json_parse(const void *text, size_t len, struct json **ret, struct err *err)
 {
-	struct parser p = { .code = 0 };
+	struct parser p = {.code = 0};
 	yajl_status status;
 	yajl_handle h;
 
@@ -226,8 +226,7 @@ int json_parse(const void *text, size_t len, struct json **ret, struct err *err)
 		p.why = "not valid JSON";
 	}
 	if (p.code) {
-		(void)err_msg(err, p.code, "%s (near byte %zu)", p.why,
-			      yajl_get_bytes_consumed(h));
+		(void)err_msg(err, p.code, "%s (near byte %zu)", p.why, yajl_get_bytes_consumed(h));
 		json_free(p.root);
 		free(p.key);
 		yajl_free(h);

@@ -11,7 +11,7 @@
 static _Atomic int log_level_now = LOG_WARN;
 static _Atomic int log_fd = STDERR_FILENO;
 static const char *log_name = "snap";
-static const char *const level_names[] = { "error", "warn", "info", "debug" };
+static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
 void log_set_level(enum log_level level)
 {

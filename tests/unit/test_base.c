@@ -72,7 +72,11 @@ END_TEST
 START_TEST(digest_grammar)
 {
 	static const char *const bad[] = {
-		"", "sha256", "sha256:", "sha256:abc", "md5:d41d8cd98f00b204e9800998ecf8427e",
+		"",
+		"sha256",
+		"sha256:",
+		"sha256:abc",
+		"md5:d41d8cd98f00b204e9800998ecf8427e",
 		"sha256:../../../../../../../../../../../../../../../../../../../../etc/pas",
 		"sha256:E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855",
 		"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b8555",
@@ -104,13 +108,13 @@ static int parses(const char *text)
 
 START_TEST(json_strict)
 {
+	static const char sample[] = "{\"a\":[1,true,null,\"x\"],\"b\":{\"c\":-7}}";
 	struct json *doc cleanup_json = NULL;
 	struct err e = ERR_INIT;
 	struct strbuf deep = STRBUF_INIT;
 	int64_t n;
 
-	ck_assert_int_eq(json_parse("{\"a\":[1,true,null,\"x\"],\"b\":{\"c\":-7}}", 38, &doc, &e),
-			 0);
+	ck_assert_int_eq(json_parse(sample, strlen(sample), &doc, &e), 0);
 	ck_assert_int_eq(json_int(json_get(json_get(doc, "b"), "c"), &n), 0);
 	ck_assert_int_eq(n, -7);
 	ck_assert_str_eq(json_string(json_at(json_get(doc, "a"), 3)), "x");
@@ -131,6 +135,7 @@ START_TEST(json_strict)
 		ck_assert_int_eq(strbuf_addc(&deep, ']'), 0);
 	ck_assert_int_eq(parses(deep.s), -EBADMSG);
 	strbuf_release(&deep);
+	json_free(steal_ptr(&doc));
 	ck_assert_int_eq(json_parse("9223372036854775808", 19, &doc, &e), 0);
 	ck_assert_int_eq(json_int(doc, &n), -EBADMSG);
 }
