@@ -114,12 +114,7 @@ START_TEST(json_strict)
 	struct strbuf deep = STRBUF_INIT;
 	int64_t n;
 
-<<<<<<< Updated upstream
 	ck_assert_int_eq(json_parse(sample, strlen(sample), &doc, &e), 0);
-=======
-	ck_assert_int_eq(json_parse("{\"a\":[1,true,null,\"x\"],\"b\":{\"c\":-7}}", 36, &doc, &e),
-			 0);
->>>>>>> Stashed changes
 	ck_assert_int_eq(json_int(json_get(json_get(doc, "b"), "c"), &n), 0);
 	ck_assert_int_eq(n, -7);
 	ck_assert_str_eq(json_string(json_at(json_get(doc, "a"), 3)), "x");
@@ -140,12 +135,7 @@ START_TEST(json_strict)
 		ck_assert_int_eq(strbuf_addc(&deep, ']'), 0);
 	ck_assert_int_eq(parses(deep.s), -EBADMSG);
 	strbuf_release(&deep);
-<<<<<<< Updated upstream
 	json_free(steal_ptr(&doc));
-=======
-	json_free(doc);
-	doc = NULL;
->>>>>>> Stashed changes
 	ck_assert_int_eq(json_parse("9223372036854775808", 19, &doc, &e), 0);
 	ck_assert_int_eq(json_int(doc, &n), -EBADMSG);
 }
