@@ -32,9 +32,9 @@ struct erofs_stat {
 	uint32_t mtime_nsec;
 	uint16_t flags; /* enum erofs_inode_flags: only in the index of a single layer */
 	/* private: where the reader found its parts, already checked against the file's end */
-	uint32_t xattr_off, xattr_len, data_off;
-	uint16_t layout, chunk_format;
-	uint32_t startblk;
+	uint64_t xattr_off, data_off;
+	uint32_t xattr_len, startblk;
+	uint16_t layout, chunk_bits;
 };
 
 struct erofs_extent {
@@ -75,7 +75,8 @@ typedef int (*erofs_image_dir_fn)(void *ctx, const char *name, size_t len, uint6
 int erofs_image_readdir(const struct erofs_image *img, const struct erofs_stat *dir, uint64_t pos,
 			erofs_image_dir_fn fn, void *ctx) __attribute__((warn_unused_result));
 
-/* The link's target: borrowed from the image, NOT NUL-terminated, st->size bytes. -EINVAL: no symlink. */
+/* The link's target: borrowed from the image, NOT NUL-terminated, st->size bytes. -EINVAL: no
+ * symlink. */
 int erofs_image_symlink(const struct erofs_image *img, const struct erofs_stat *st,
 			const char **ret) __attribute__((warn_unused_result));
 /*

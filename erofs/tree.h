@@ -30,7 +30,8 @@ struct erofs_xattr {
 struct erofs_inode {
 	uint32_t mode; /* type and permissions */
 	uint32_t uid, gid;
-	uint32_t nlink; /* names that lead here; directories: 2 + subdirectories. Kept by the tree */
+	uint32_t
+		nlink; /* names that lead here; directories: 2 + subdirectories. Kept by the tree */
 	uint32_t rdev_major, rdev_minor;
 	int64_t mtime; /* seconds */
 	uint32_t mtime_nsec; /* below 10^9 */
@@ -76,7 +77,8 @@ void erofs_inode_remove_xattr(struct erofs_inode *inode, const char *name);
 
 /* NULL when there is none. */
 struct erofs_inode *erofs_dir_find(const struct erofs_inode *dir, const char *name, size_t len);
-/* Copies @name. -EEXIST, -EINVAL for a name that is none, -EMLINK, -ENOMEM. A directory has one name at most. */
+/* Copies @name. -EEXIST, -EINVAL for a name that is none, -EMLINK, -ENOMEM. A directory has one
+ * name at most. */
 int erofs_dir_add(struct erofs_tree *t, struct erofs_inode *dir, const char *name, size_t len,
 		  struct erofs_inode *inode) __attribute__((warn_unused_result));
 /* Takes the name away; what hangs below it goes with it when it was the last name. -ENOENT. */
