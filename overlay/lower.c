@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "overlay/lower.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+void ovl_found_release(struct ovl_found *f)
+{
+	ovl_obj_unref(f->obj);
+	free(f->redirect);
+	f->obj = NULL;
+	f->redirect = NULL;
+}
+
+void ovl_data_release(struct ovl_data *d)
+{
+	if (d->owned && d->fd >= 0)
+		(void)close(d->fd);
+	d->fd = -1;
+	d->owned = false;
+}
+
+struct ovl_obj *ovl_obj_new(struct ovl_layer *l)
+{
+	struct ovl_obj *o = calloc(1, sizeof(*o));
+
+	if (!o)
+		return NULL;
+	o->layer = l;
+	atomic_init(&o->refs, 1);
+	return o;
+}
+
+struct ovl_obj *ovl_obj_ref(struct ovl_obj *o)
+{
+	atomic_fetch_add_explicit(&o->refs, 1, memory_order_relaxed);
+	return o;
+}
+
+void ovl_obj_unref(struct ovl_obj *o)
+{
+	if (!o || atomic_fetch_sub_explicit(&o->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	o->layer->ops->release(o);
+}
+
+int ovl_layer_open(const char *path, struct ovl_real_cache *fds, struct ovl_layer **ret,
+		   struct err *err)
+{
+	struct ovl_layer *l;
+	struct stat st;
+	/* The one place where a layer is named by a path: symlinks in it are the caller's own. */
+	int r, fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return err_set(err, -errno, "open lower layer '%s'", path);
+	l = fstat(fd, &st) < 0 ? NULL : calloc(1, sizeof(*l));
+	if (!l) {
+		(void)close(fd);
+		return err_set(err, -ENOMEM, "open lower layer '%s'", path);
+	}
+	l->fds = fds;
+	l->fd = -1;
+	if (S_ISDIR(st.st_mode)) {
+		r = ovl_layer_open_dir(fd, l, err);
+	} else if (S_ISREG(st.st_mode)) {
+		r = ovl_layer_open_index(fd, path, l, err);
+	} else {
+		(void)close(fd);
+		r = err_msg(err, -ENOTDIR, "neither a directory nor an index file");
+	}
+	if (r < 0) {
+		ovl_layer_close(l);
+		return err_wrap(err, r, "lower layer '%s'", path);
+	}
+	*ret = l;
+	return 0;
+}
+
+void ovl_layer_close(struct ovl_layer *l)
+{
+	if (!l)
+		return;
+	ovl_obj_unref(l->root);
+	if (l->ops)
+		l->ops->close(l);
+	free(l);
+}
+
+bool ovl_override_parse(const char *value, size_t len, struct stat *st)
+{
+	unsigned int uid, gid, mode;
+	char buf[64];
+	int end = 0;
+
+	if (len == 0 || len >= sizeof(buf))
+		return false;
+	memcpy(buf, value, len);
+	buf[len] = '\0';
+	if (sscanf(buf, "%10u:%10u:%7o%n", &uid, &gid, &mode, &end) != 3)
+		return false;
+	/* Newer writers add ":type"; whatever else stands there makes it something we do not know.
+	 */
+	if (buf[end] != '\0' && buf[end] != ':')
+		return false;
+	st->st_uid = uid;
+	st->st_gid = gid;
+	st->st_mode = (st->st_mode & S_IFMT) | (mode & 07777);
+	return true;
+}
+
+void ovl_override_read(int fd, const char *name, struct stat *st)
+{
+	char buf[64];
+	ssize_t n;
+
+	/* user.* exists on regular files and directories only. */
+	if (!S_ISREG(st->st_mode) && !S_ISDIR(st->st_mode))
+		return;
+	n = ovl_sys_getxattr(fd, name, OVL_XATTR_OVERRIDE, buf, sizeof(buf));
+	if (n > 0)
+		(void)ovl_override_parse(buf, (size_t)n, st);
+}

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "overlay/real.h"
+#include "overlay/sys.h"
+
+/*
+ * lower - read-only layers. Two kinds behind one table of operations: a
+ * directory (lower_dir.c) and an EROFS index with its data files
+ * (lower_index.c).
+ *
+ *	r = ovl_layer_open("/a/lower", cache, &layer, err);
+ *	r = ovl_lower_lookup(layer->root, "etc", &found);
+ *	... found.obj, found.st ...
+ *	ovl_found_release(&found);
+ *
+ * Marks of a union are resolved here: what comes out is a plain object, "not
+ * there", or "not there, and do not look further down". Nothing of a layer
+ * changes while it is open: any thread, no locks.
+ */
+struct ovl_layer;
+
+struct ovl_obj {
+	struct ovl_layer *layer;
+	atomic_uint refs;
+	union {
+		uint64_t nid; /* index */
+		struct {
+			struct ovl_obj *parent; /* directory: a reference; NULL for the root */
+			char *name;
+		};
+	};
+};
+
+enum ovl_found_flags {
+	OVL_FOUND_WHITEOUT = 1 << 0, /* the name ends here; ->obj is NULL */
+	OVL_FOUND_OPAQUE = 1 << 1, /* a directory that hides what lower layers have */
+};
+
+struct ovl_found {
+	struct ovl_obj *obj; /* owned */
+	struct stat st; /* st_ino: the layer's own number; st_nlink as in the layer */
+	char *redirect; /* owned; where lower layers have this directory, NULL: under the same name
+			 */
+	unsigned int flags;
+};
+#define OVL_FOUND_INIT                                                                             \
+	{                                                                                          \
+		.obj = NULL                                                                        \
+	}
+void ovl_found_release(struct ovl_found *f);
+#define cleanup_found __attribute__((cleanup(ovl_found_release)))
+
+struct ovl_lower_entry {
+	const char *name; /* NUL-terminated */
+	uint64_t ino; /* the layer's own number */
+	uint64_t next; /* position behind the entry */
+	unsigned int type; /* DT_ */
+	bool whiteout; /* the name is hidden in lower layers */
+};
+typedef int (*ovl_lower_dir_fn)(void *ctx, const struct ovl_lower_entry *e);
+
+/* Where the bytes of a regular file are. */
+struct ovl_data {
+	int fd; /* -1: all zeros */
+	bool owned; /* close fd */
+	uint64_t off; /* of the file's first byte in fd */
+	uint64_t size; /* of the file */
+};
+void ovl_data_release(struct ovl_data *d);
+
+struct ovl_layer_ops {
+	int (*lookup)(struct ovl_obj *dir, const char *name, struct ovl_found *ret);
+	int (*stat)(struct ovl_obj *o, struct stat *ret);
+	int (*readdir)(struct ovl_obj *dir, uint64_t pos, ovl_lower_dir_fn fn, void *ctx);
+	ssize_t (*readlink)(struct ovl_obj *o, char *buf, size_t size);
+	ssize_t (*getxattr)(struct ovl_obj *o, const char *name, void *buf, size_t size);
+	ssize_t (*listxattr)(struct ovl_obj *o, char *buf, size_t size);
+	int (*open)(struct ovl_obj *o, struct ovl_data *ret);
+	int (*statvfs)(struct ovl_layer *l, struct statvfs *ret);
+	void (*release)(struct ovl_obj *o); /* the last reference is gone */
+	void (*close)(struct ovl_layer *l);
+};
+
+struct ovl_layer {
+	const struct ovl_layer_ops *ops;
+	struct ovl_obj *root;
+	struct ovl_real_cache *fds; /* borrowed */
+	unsigned int batch; /* of its inode numbers, set by the owner of the stack */
+	bool streams; /* readdir is cheap from any position, positions below 2^62 */
+	bool overrides; /* directory: owners and modes may be in user.containers.override_stat */
+	int fd; /* directory: the root */
+	dev_t dev; /* directory: of the root */
+	struct erofs_image *image; /* index */
+	int *device_fds; /* index */
+};
+
+/* @path: a directory or an index file. @fds is borrowed for the layer's life. Returns owned. */
+int ovl_layer_open(const char *path, struct ovl_real_cache *fds, struct ovl_layer **ret,
+		   struct err *err) OVL_MUST;
+/* The two kinds; @fd is taken. */
+int ovl_layer_open_dir(int fd, struct ovl_layer *l, struct err *err) OVL_MUST;
+int ovl_layer_open_index(int fd, const char *path, struct ovl_layer *l, struct err *err) OVL_MUST;
+void ovl_layer_close(struct ovl_layer *l); /* NULL is fine; no object of it may be left */
+
+struct ovl_obj *ovl_obj_new(struct ovl_layer *l); /* one reference; NULL: no memory */
+struct ovl_obj *ovl_obj_ref(struct ovl_obj *o);
+void ovl_obj_unref(struct ovl_obj *o); /* NULL is fine */
+
+/* -ENOENT: not there, look further down. A whiteout is success with OVL_FOUND_WHITEOUT. */
+static inline int ovl_lower_lookup(struct ovl_obj *dir, const char *name, struct ovl_found *ret)
+{
+	return dir->layer->ops->lookup(dir, name, ret);
+}
+static inline int ovl_lower_stat(struct ovl_obj *o, struct stat *ret)
+{
+	return o->layer->ops->stat(o, ret);
+}
+/*
+ * Every entry but "." and "..", each name once, from @pos (0: the first) until @fn returns
+ * non-zero, which becomes the result. Only ->streams layers take another @pos than 0.
+ */
+static inline int ovl_lower_readdir(struct ovl_obj *dir, uint64_t pos, ovl_lower_dir_fn fn,
+				    void *ctx)
+{
+	return dir->layer->ops->readdir(dir, pos, fn, ctx);
+}
+/* As readlink(2). */
+static inline ssize_t ovl_lower_readlink(struct ovl_obj *o, char *buf, size_t size)
+{
+	return o->layer->ops->readlink(o, buf, size);
+}
+/* As getxattr(2) and listxattr(2), all names as they are stored. */
+static inline ssize_t ovl_lower_getxattr(struct ovl_obj *o, const char *name, void *buf,
+					 size_t size)
+{
+	return o->layer->ops->getxattr(o, name, buf, size);
+}
+static inline ssize_t ovl_lower_listxattr(struct ovl_obj *o, char *buf, size_t size)
+{
+	return o->layer->ops->listxattr(o, buf, size);
+}
+/* Regular files only. */
+static inline int ovl_lower_open(struct ovl_obj *o, struct ovl_data *ret)
+{
+	return o->layer->ops->open(o, ret);
+}
+
+/*
+ * "uid:gid:mode" of user.containers.override_stat into @st (permissions only, the type stays).
+ * Garbage is ignored: false.
+ */
+bool ovl_override_parse(const char *value, size_t len, struct stat *st);
+#define OVL_XATTR_OVERRIDE "user.containers.override_stat"
+/* Reads it from (fd, name) when there is one. */
+void ovl_override_read(int fd, const char *name, struct stat *st);
