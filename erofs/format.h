@@ -14,7 +14,9 @@
 #define EROFS_BLOCK_SIZE 512u
 #define EROFS_SB_OFFSET	 1024u
 #define EROFS_MAGIC	 0xE0F5E1E2u
-#define EROFS_SLOT_SIZE	 32u /* a nid counts these */
+/* crc32c of the magic and four zeros: the checksum starts behind them. */
+#define EROFS_CRC_SEED	0x5045b54au
+#define EROFS_SLOT_SIZE 32u /* a nid counts these */
 
 enum {
 	EROFS_COMPAT_SB_CHKSUM = 0x1,

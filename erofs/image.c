@@ -57,7 +57,7 @@ static int read_super(struct erofs_image *img, struct err *err)
 		return err_msg(err, -EOPNOTSUPP, "EROFS features 0x%x, blocks of 2^%u bytes",
 			       le32toh(sb.feature_incompat), sb.blkszbits);
 	if (le32toh(sb.feature_compat) & EROFS_COMPAT_SB_CHKSUM &&
-	    erofs_crc32c(0x5045b546, block + 8, EROFS_BLOCK_SIZE - 8) != le32toh(sb.checksum))
+	    erofs_crc32c(EROFS_CRC_SEED, block + 8, EROFS_BLOCK_SIZE - 8) != le32toh(sb.checksum))
 		return err_msg(err, -EUCLEAN, "checksum of the super block is wrong");
 	if ((uint64_t)le32toh(sb.blocks) * EROFS_BLOCK_SIZE > img->size)
 		return err_msg(err, -EUCLEAN, "cut off: %u blocks expected", le32toh(sb.blocks));

@@ -533,7 +533,7 @@ static int write_super(struct writer *w)
 	if (r < 0)
 		return r;
 	memcpy(block, &sb, sizeof(sb));
-	sb.checksum = htole32(erofs_crc32c(0x5045b546, block + 8, sizeof(block) - 8));
+	sb.checksum = htole32(erofs_crc32c(EROFS_CRC_SEED, block + 8, sizeof(block) - 8));
 	return io_pwrite_full(w->out.fd, &sb, sizeof(sb), EROFS_SB_OFFSET);
 }
 
