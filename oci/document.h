@@ -29,6 +29,21 @@ struct oci_platform {
 /* "OS/ARCH[/VARIANT]"; NULL: this machine's. -EINVAL. */
 int oci_platform_parse(const char *text, struct oci_platform *ret, struct err *err)
 	__attribute__((warn_unused_result));
+/*
+ * How well an image for @have runs on @want: 0 = not at all, 100 = made for it. Variants "vN" of arm,
+ * arm64 and amd64 run what lower ones do (none: v7, v8, v1); other variants must be equal.
+ */
+unsigned int oci_platform_rank(const struct oci_platform *want, const struct oci_platform *have);
+/* "OS/ARCH[/VARIANT]" in @buf, which is returned. */
+#define OCI_PLATFORM_TEXT_MAX 100
+const char *oci_platform_format(const struct oci_platform *p, char *buf, size_t size);
+
+/* A descriptor object, @what names it in messages. -EBADMSG. */
+int oci_descriptor_parse(const struct json *v, const char *what, struct oci_descriptor *ret,
+			 struct err *err) __attribute__((warn_unused_result));
+/* The members os, architecture and variant of @v; what is not there stays empty. -EBADMSG. */
+int oci_platform_read(const struct json *v, struct oci_platform *ret, struct err *err)
+	__attribute__((warn_unused_result));
 
 struct oci_layer_ref {
 	struct oci_descriptor desc;

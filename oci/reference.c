@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "oci/reference.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/digest.h"
+
+#define ALNUM_LOW "abcdefghijklmnopqrstuvwxyz0123456789"
+#define ALNUM	  ALNUM_LOW "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+bool oci_tag_is_valid(const char *tag)
+{
+	size_t n = strlen(tag);
+
+	return n >= 1 && n <= OCI_TAG_MAX && strchr(ALNUM "_", tag[0]) &&
+	       strspn(tag, ALNUM "_.-") == n;
+}
+
+/* Length of one path component at @s: alphanumerics, with '.', '_', '__' or any number of '-'
+ * between; 0 = none. */
+static size_t component_len(const char *s)
+{
+	size_t n = strspn(s, ALNUM_LOW);
+
+	if (n == 0)
+		return 0;
+	for (;;) {
+		size_t sep = strspn(s + n, "-"), more;
+
+		if (sep == 0 && (s[n] == '.' || s[n] == '_'))
+			sep = s[n] == '_' && s[n + 1] == '_' ? 2 : 1;
+		more = sep ? strspn(s + n + sep, ALNUM_LOW) : 0;
+		if (more == 0)
+			return n;
+		n += sep + more;
+	}
+}
+
+static bool host_is_valid(const char *s, size_t len)
+{
+	const char *colon = memchr(s, ':', len);
+	size_t name = colon ? (size_t)(colon - s) : len;
+
+	/* without one of these it is the first part of a name (docker.io is implied) */
+	if (!colon && !memchr(s, '.', len) && !(len == 9 && memcmp(s, "localhost", 9) == 0))
+		return false;
+	if (name == 0 || strspn(s, ALNUM ".-") < name || s[0] == '.' || s[0] == '-')
+		return false;
+	return !colon || (len > name + 1 && strspn(colon + 1, "0123456789") == len - name - 1);
+}
+
+/* The byte behind the name of a full reference, NULL when it is none. */
+static const char *name_end(const char *ref)
+{
+	const char *p = strchr(ref, '/');
+
+	if (!p || p - ref > 255 || !host_is_valid(ref, (size_t)(p - ref)))
+		return NULL;
+	do {
+		size_t n = component_len(++p);
+
+		if (n == 0)
+			return NULL;
+		p += n;
+	} while (*p == '/');
+	return p;
+}
+
+bool oci_reference_is_full(const char *ref)
+{
+	const char *p = name_end(ref);
+	char tag[OCI_TAG_MAX + 1];
+	struct digest d;
+
+	if (!p || strlen(ref) > 1024)
+		return false;
+	if (*p == ':') {
+		if (!oci_reference_tag(ref, tag))
+			return false;
+		p += 1 + strlen(tag);
+	}
+	if (*p == '@')
+		return digest_parse(p + 1, &d) == 0;
+	return *p == '\0';
+}
+
+bool oci_reference_tag(const char *ref, char ret[OCI_TAG_MAX + 1])
+{
+	const char *p = name_end(ref);
+	size_t n;
+
+	if (!p || *p != ':')
+		return false;
+	n = strcspn(++p, "@");
+	if (n == 0 || n > OCI_TAG_MAX)
+		return false;
+	memcpy(ret, p, n);
+	ret[n] = '\0';
+	return oci_tag_is_valid(ret);
+}
+
+char *oci_reference_for_folder(const char *folder, const char *tag)
+{
+	char *name cleanup_free = malloc(strlen(folder) + sizeof("image"));
+	char *ref, *out = name;
+
+	if (!name)
+		return NULL;
+	/* separators only between alphanumerics, one at a time: always within the grammar */
+	for (const char *p = folder; *p; p++) {
+		unsigned char c = (unsigned char)*p;
+		bool alnum = c < 0x80 && isalnum(c);
+
+		if (alnum)
+			*out++ = (char)tolower(c);
+		else if (out > name && out[-1] != '-' && out[-1] != '.' && out[-1] != '_')
+			*out++ = c == '.' || c == '_' ? (char)c : '-';
+	}
+	while (out > name && (out[-1] == '-' || out[-1] == '.' || out[-1] == '_'))
+		out--;
+	*out = '\0';
+	if (out == name)
+		strcpy(name, "image");
+	if (asprintf(&ref, "localhost/%s:%s", name, tag) < 0)
+		return NULL;
+	for (char *p = ref; *p; p++)
+		*p = (char)tolower((unsigned char)*p);
+	return ref;
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "oci/source.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "oci/quote.h"
+#include "oci/source_private.h"
+
+struct oci_source {
+	const struct oci_source_ops *ops;
+	void *impl;
+	char *ref;
+};
+
+struct oci_dest {
+	const struct oci_dest_ops *ops;
+	void *impl;
+};
+
+static const struct oci_source_ops *const sources[] = {&oci_source_layout};
+static const struct oci_dest_ops *const dests[] = {&oci_dest_layout};
+
+static int unknown_transport(const char *spec, struct err *err)
+{
+	struct oci_quoted q;
+
+	(void)err_msg(err, -EINVAL, "%s: no such transport", oci_quote(&q, spec));
+	err_hint(err, "known: oci:DIR[:TAG]");
+	return -EINVAL;
+}
+
+/* What follows "NAME:", or NULL. */
+static const char *after_name(const char *spec, const char *name)
+{
+	size_t n = strlen(name);
+
+	return strncmp(spec, name, n) == 0 && spec[n] == ':' ? spec + n + 1 : NULL;
+}
+
+int oci_source_open(const char *spec, struct oci_source **ret, struct err *err)
+{
+	for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++) {
+		const char *rest = after_name(spec, sources[i]->name);
+		struct oci_source *src;
+		int r;
+
+		if (!rest)
+			continue;
+		src = calloc(1, sizeof(*src));
+		if (!src)
+			return err_set(err, -ENOMEM, "open '%s'", spec);
+		src->ops = sources[i];
+		r = src->ops->open(rest, &src->impl, err);
+		if (r < 0) {
+			free(src);
+			return r;
+		}
+		*ret = src;
+		return 0;
+	}
+	return unknown_transport(spec, err);
+}
+
+void oci_source_close(struct oci_source *src)
+{
+	if (!src)
+		return;
+	src->ops->close(src->impl);
+	free(src->ref);
+	free(src);
+}
+
+int oci_source_image(struct oci_source *src, const struct oci_platform *platform,
+		     struct oci_image **ret, struct err *err)
+{
+	struct oci_platform host;
+	char *ref = NULL;
+	int r;
+
+	if (!platform) {
+		r = oci_platform_parse(NULL, &host, err);
+		if (r < 0)
+			return r;
+		platform = &host;
+	}
+	r = src->ops->image(src->impl, platform, ret, &ref, err);
+	if (r < 0)
+		return r;
+	free(src->ref);
+	src->ref = ref;
+	return 0;
+}
+
+const char *oci_source_ref(const struct oci_source *src)
+{
+	return src->ref;
+}
+
+int oci_source_blob(struct oci_source *src, const struct oci_descriptor *desc, int *ret_fd,
+		    struct err *err)
+{
+	return src->ops->blob(src->impl, desc, ret_fd, err);
+}
+
+int oci_dest_open(const char *spec, struct oci_dest **ret, struct err *err)
+{
+	for (size_t i = 0; i < sizeof(dests) / sizeof(dests[0]); i++) {
+		const char *rest = after_name(spec, dests[i]->name);
+		struct oci_dest *dest;
+		int r;
+
+		if (!rest)
+			continue;
+		dest = calloc(1, sizeof(*dest));
+		if (!dest)
+			return err_set(err, -ENOMEM, "open '%s'", spec);
+		dest->ops = dests[i];
+		r = dest->ops->open(rest, &dest->impl, err);
+		if (r < 0) {
+			free(dest);
+			return r;
+		}
+		*ret = dest;
+		return 0;
+	}
+	return unknown_transport(spec, err);
+}
+
+void oci_dest_close(struct oci_dest *dest)
+{
+	if (!dest)
+		return;
+	dest->ops->close(dest->impl);
+	free(dest);
+}
+
+bool oci_dest_has(struct oci_dest *dest, const struct oci_descriptor *desc)
+{
+	return dest->ops->has(dest->impl, desc);
+}
+
+int oci_dest_blob(struct oci_dest *dest, const struct oci_descriptor *desc, int fd, struct err *err)
+{
+	return dest->ops->blob(dest->impl, desc, fd, err);
+}
+
+int oci_dest_image(struct oci_dest *dest, const struct oci_image *image, const char *ref,
+		   struct err *err)
+{
+	return dest->ops->image(dest->impl, image, ref, err);
+}

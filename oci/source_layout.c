@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/strbuf.h"
+#include "oci/layout.h"
+#include "oci/quote.h"
+#include "oci/reference.h"
+#include "oci/resolve.h"
+#include "oci/source_private.h"
+
+struct layout {
+	char *dir, *tag; /* tag may be NULL */
+	int fd;
+};
+
+static void layout_close(void *impl)
+{
+	struct layout *l = impl;
+
+	if (!l)
+		return;
+	free(l->dir);
+	free(l->tag);
+	if (l->fd >= 0)
+		(void)close(l->fd);
+	free(l);
+}
+DEFINE_CLEANUP(struct layout *, layout_close)
+
+static int layout_open(const char *rest, void **ret_impl, struct err *err)
+{
+	struct layout *l CLEANUP(layout_closep) = calloc(1, sizeof(*l));
+	int r;
+
+	if (!l)
+		return err_set(err, -ENOMEM, "open layout");
+	l->fd = -1;
+	if (*rest == '\0')
+		return err_msg(err, -EINVAL, "'oci:' needs a folder: oci:DIR[:TAG]");
+	r = oci_layout_split(rest, &l->dir, &l->tag);
+	if (r < 0)
+		return err_set(err, r, "open layout");
+	l->fd = open(l->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (l->fd < 0)
+		return err_set(err, -errno, "open layout '%s'", l->dir);
+	r = oci_layout_check(l->fd, l->dir, err);
+	if (r < 0)
+		return r;
+	*ret_impl = steal_ptr(&l);
+	return 0;
+}
+
+static int layout_fetch(void *ctx, const struct oci_descriptor *desc, char **ret, struct err *err)
+{
+	struct layout *l = ctx;
+	char *text cleanup_free = NULL;
+	int fd cleanup_close = -1;
+	int r = oci_layout_open_blob(l->fd, l->dir, desc, &fd, err);
+
+	if (r < 0)
+		return r;
+	text = malloc((size_t)desc->size + 1);
+	if (!text)
+		return err_set(err, -ENOMEM, "read %s", desc->digest.text);
+	r = io_read_full(fd, text, (size_t)desc->size);
+	if (r < 0)
+		return err_set(err, r, "read blob %s in '%s'", desc->digest.text, l->dir);
+	text[desc->size] = '\0';
+	*ret = steal_ptr(&text);
+	return 0;
+}
+
+/* Does @e carry @tag: 2 = as its own name, 1 = as the tag of a full reference, 0 = no. */
+static int entry_has_tag(const struct oci_index_entry *e, const char *tag)
+{
+	char own[OCI_TAG_MAX + 1];
+
+	if (e->ref_name && strcmp(e->ref_name, tag) == 0)
+		return 2;
+	if (e->ref_name && oci_reference_tag(e->ref_name, own) && strcmp(own, tag) == 0)
+		return 1;
+	if (!e->ref_name && e->image_name && oci_reference_tag(e->image_name, own) &&
+	    strcmp(own, tag) == 0)
+		return 1;
+	return 0;
+}
+
+/* "a, b, c, ..." of the tags there are. */
+static void hint_tags(const struct oci_index *index, struct err *err)
+{
+	struct strbuf list CLEANUP(strbuf_release) = STRBUF_INIT;
+	struct oci_quoted q;
+	int r = 0;
+
+	for (size_t i = 0; i < index->n && r == 0; i++) {
+		const struct oci_index_entry *e = &index->entries[i];
+
+		if (!e->is_image || !e->ref_name)
+			continue;
+		if (list.len > 120) {
+			r = strbuf_adds(&list, ", ...");
+			break;
+		}
+		r = strbuf_addf(&list, "%s%s", list.len ? ", " : "", oci_quote(&q, e->ref_name));
+	}
+	if (r == 0 && list.len)
+		err_hint(err, "there is: %s", list.s);
+	else
+		err_hint(err, "no image in it has a tag");
+}
+
+static bool same_digest(const struct oci_index_entry *a, const struct oci_index_entry *b)
+{
+	const char *x = json_string(json_get(a->v, "digest"));
+	const char *y = json_string(json_get(b->v, "digest"));
+
+	return x && y && strcmp(x, y) == 0;
+}
+
+static int find_tag(const struct layout *l, const struct oci_index *index,
+		    const struct oci_index_entry **ret, struct err *err)
+{
+	const struct oci_index_entry *found = NULL;
+	int found_how = 0;
+
+	for (size_t i = 0; i < index->n; i++) {
+		const struct oci_index_entry *e = &index->entries[i];
+		int how = entry_has_tag(e, l->tag);
+
+		if (how == 0 || how < found_how)
+			continue;
+		if (how == found_how && !same_digest(found, e))
+			return err_msg(err, -EBADMSG, "'%s' has more than one image named '%s'",
+				       l->dir, l->tag);
+		found = e;
+		found_how = how;
+	}
+	if (!found) {
+		(void)err_msg(err, -ENOENT, "'%s' has no image with tag '%s'", l->dir, l->tag);
+		hint_tags(index, err);
+		return -ENOENT;
+	}
+	*ret = found;
+	return 0;
+}
+
+/* Without a tag: the only image there is, be it under several names or for several platforms. */
+static int find_only(const struct layout *l, const struct oci_index *index,
+		     const struct oci_platform *platform, const struct oci_index_entry **ret,
+		     struct err *err)
+{
+	const struct oci_index_entry *found = NULL;
+	bool several = false, named = false;
+
+	for (size_t i = 0; i < index->n; i++) {
+		const struct oci_index_entry *e = &index->entries[i];
+
+		if (!e->is_image)
+			continue;
+		named = named || e->ref_name || e->image_name;
+		if (!found)
+			found = e;
+		else if (!same_digest(found, e))
+			several = true;
+	}
+	if (!found)
+		return err_msg(err, -ENOENT, "'%s' has no image", l->dir);
+	if (several && !named)
+		return oci_index_choose(index, platform, ret, err);
+	if (several) {
+		(void)err_msg(err, -EINVAL, "'%s' has several images: a tag is needed", l->dir);
+		hint_tags(index, err);
+		return -EINVAL;
+	}
+	*ret = found;
+	return 0;
+}
+
+static char *layout_ref(const struct layout *l, const struct oci_index_entry *e)
+{
+	const char *tag = l->tag, *name;
+	char *full cleanup_free = NULL, *copy cleanup_free = NULL;
+	size_t n;
+
+	if (e->image_name && oci_reference_is_full(e->image_name))
+		return strdup(e->image_name);
+	if (e->ref_name && oci_reference_is_full(e->ref_name))
+		return strdup(e->ref_name);
+	if (!tag)
+		tag = e->ref_name && oci_tag_is_valid(e->ref_name) ? e->ref_name : "latest";
+	copy = strdup(l->dir);
+	if (!copy)
+		return NULL;
+	for (n = strlen(copy); n > 1 && copy[n - 1] == '/'; n--)
+		copy[n - 1] = '\0';
+	name = strrchr(copy, '/');
+	name = name ? name + 1 : copy;
+	/* ".", ".." and "/" name a folder only once it is known where they are */
+	if (strspn(name, ".") == strlen(name)) {
+		full = realpath(copy, NULL);
+		name = full ? strrchr(full, '/') + 1 : "";
+	}
+	return oci_reference_for_folder(name, tag);
+}
+
+static int layout_image(void *impl, const struct oci_platform *platform, struct oci_image **ret,
+			char **ret_ref, struct err *err)
+{
+	struct layout *l = impl;
+	struct oci_index index cleanup_oci_index = OCI_INDEX_INIT;
+	struct oci_image *image cleanup_oci_image = NULL;
+	struct oci_fetcher fetcher = {.fetch = layout_fetch, .ctx = l};
+	const struct oci_index_entry *entry;
+	struct oci_descriptor desc;
+	char *text cleanup_free = NULL, *ref;
+	size_t len;
+	int r = io_read_file(l->fd, "index.json", JSON_SIZE_MAX, &text, &len);
+
+	if (r == -EFBIG)
+		return err_msg(err, -EBADMSG, "'%s/index.json' has more than %u bytes", l->dir,
+			       JSON_SIZE_MAX);
+	if (r < 0)
+		return err_set(err, r, "read '%s/index.json'", l->dir);
+	r = oci_index_parse(text, len, NULL, &index, err);
+	if (r == 0)
+		r = l->tag ? find_tag(l, &index, &entry, err)
+			   : find_only(l, &index, platform, &entry, err);
+	if (r < 0)
+		return r;
+	r = oci_descriptor_parse(entry->v, "entry of index.json", &desc, err);
+	if (r == 0)
+		r = oci_resolve(&fetcher, &desc, platform, &image, err);
+	if (r < 0)
+		return err_wrap(err, r, "'%s'", l->dir);
+	ref = layout_ref(l, entry);
+	if (!ref)
+		return err_set(err, -ENOMEM, "name of the image");
+	*ret_ref = ref;
+	*ret = steal_ptr(&image);
+	return 0;
+}
+
+static int layout_blob(void *impl, const struct oci_descriptor *desc, int *ret_fd, struct err *err)
+{
+	struct layout *l = impl;
+
+	return oci_layout_open_blob(l->fd, l->dir, desc, ret_fd, err);
+}
+
+const struct oci_source_ops oci_source_layout = {
+	.name = "oci",
+	.open = layout_open,
+	.close = layout_close,
+	.image = layout_image,
+	.blob = layout_blob,
+};
