@@ -170,7 +170,7 @@ static int make_layout(const struct layout *l, struct err *err)
 	static const char index[] =
 		"{\"schemaVersion\":2,\"mediaType\":\"" OCI_MEDIA_INDEX "\",\"manifests\":[]}";
 	int lock cleanup_close = -1;
-	bool fresh;
+	bool fresh = false;
 	int r = lock_layout(l, &lock, err);
 
 	if (r < 0)
@@ -274,7 +274,7 @@ static int dest_blob(void *impl, const struct oci_descriptor *desc, int fd, stru
 	struct io_tmp tmp cleanup_io_tmp = IO_TMP_INIT;
 	int folder cleanup_close = -1;
 	struct digest got;
-	uint64_t size;
+	uint64_t size = 0;
 	int r;
 
 	folder = blob_folder(l, &desc->digest, err);
