@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/cleanup.h"
+#include "snapshotter/cmd/cmd.h"
+
+struct output {
+	struct json_writer *json; /* NULL: a table */
+	struct cmd_table table;
+};
+
+static int add(void *ctx, const struct snap_info *info, struct err *err)
+{
+	struct output *out = ctx;
+	char time[40];
+
+	(void)err;
+	if (out->json) {
+		cmd_json_snapshot(out->json, info);
+		return 0;
+	}
+	cmd_format_time(info->created, time);
+	cmd_table_add(&out->table, info->key);
+	cmd_table_add(&out->table, snap_kind_name(info->kind));
+	cmd_table_add(&out->table, info->parent ? info->parent : "-");
+	cmd_table_add(&out->table, time);
+	return 0;
+}
+
+static int list(struct cmd_context *c, struct output *out, int argc, char **argv, struct err *err)
+{
+	int r = 0;
+
+	if (argc == 0)
+		return snap_walk(c->store, add, out, err);
+	for (int i = 0; i < argc && r == 0; i++) {
+		struct snap_info info cleanup_snap_info = {.key = NULL};
+
+		r = snap_stat(c->store, argv[i], &info, err);
+		if (r == 0)
+			r = add(out, &info, err);
+	}
+	return r;
+}
+
+static int run(struct cmd_context *c, const void *o, int argc, char **argv, struct err *err)
+{
+	struct output out = {.json = c->json ? json_writer_new(JSON_PRETTY) : NULL};
+	struct err ignored = ERR_INIT;
+	int r;
+
+	(void)o;
+	cmd_table_init(&out.table, 4);
+	if (out.json) {
+		json_w_array(out.json);
+	} else if (!c->quiet) {
+		cmd_table_add(&out.table, "KEY");
+		cmd_table_add(&out.table, "KIND");
+		cmd_table_add(&out.table, "PARENT");
+		cmd_table_add(&out.table, "CREATED");
+	}
+	r = list(c, &out, argc, argv, err);
+	if (r < 0) {
+		json_writer_free(out.json);
+		for (size_t i = 0; i < out.table.n; i++)
+			free(out.table.cells[i]);
+		free(out.table.cells);
+		return r;
+	}
+	if (out.json) {
+		json_w_end(out.json);
+		r = cmd_table_print(&out.table, &ignored);
+		return r < 0 ? r : cmd_print_json(out.json, err);
+	}
+	return cmd_table_print(&out.table, err);
+}
+
+const struct cmd cmd_ls = {
+	.name = "ls",
+	.summary = "List snapshots",
+	.usage = "[KEY]...",
+	.help = "All of them, or those with these keys.",
+	.max_args = -1,
+	.run = run,
+};

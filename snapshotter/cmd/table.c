@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshotter/cmd/cmd.h"
+
+const struct cmd *const cmd_all[] = {
+	&cmd_images, &cmd_rmi, &cmd_prepare, &cmd_view,	 &cmd_mounts, &cmd_commit,
+	&cmd_rm,     &cmd_ls,  &cmd_stat,    &cmd_label, &cmd_usage,  NULL,
+};

@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshotter/snapshot.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "snapshotter/image.h"
+#include "snapshotter/image_private.h"
+#include "snapshotter/snapshot_private.h"
+
+/* Inode numbers are batch * 2^32 + n and stay below 2^63. */
+#define BATCH_MAX ((int64_t)1 << 31)
+
+int snap_key_check(const char *key, const char *what, struct err *err)
+{
+	if (key[0] != '\0')
+		return 0;
+	return err_msg(err, -EINVAL, "%s may not be empty", what);
+}
+
+static int check_labels(const struct snap_label *labels, size_t n, struct err *err)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (labels[i].key[0] == '\0')
+			return err_msg(err, -EINVAL, "a label needs a key");
+		if (strlen(labels[i].key) + strlen(labels[i].value) > SNAP_LABEL_MAX)
+			return err_msg(err, -EINVAL, "label '%.64s': key and value exceed %d bytes",
+				       labels[i].key, SNAP_LABEL_MAX);
+	}
+	return 0;
+}
+
+static int write_labels(struct snap_store *store, int64_t id, const struct snap_label *labels,
+			size_t n, struct err *err)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct db_value key = db_blob(labels[i].key, strlen(labels[i].key));
+		int r;
+
+		if (labels[i].value[0] == '\0')
+			r = db_run(store->db, "DELETE FROM labels WHERE snapshot = ? AND key = ?",
+				   DB_ARGS(db_int(id), key), err);
+		else
+			r = db_run(store->db, "INSERT OR REPLACE INTO labels VALUES (?, ?, ?)",
+				   DB_ARGS(db_int(id), key,
+					   db_blob(labels[i].value, strlen(labels[i].value))),
+				   err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int key_is_free(struct snap_store *store, const char *key, struct err *err)
+{
+	struct snap_row row;
+	int r = snap_row_find(store, key, &row, NULL);
+
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0)
+		return snap_row_find(store, key, &row, err); /* for its message */
+	return err_msg(err, -EEXIST, "snapshot '%s' exists already", key);
+}
+
+struct parent {
+	struct snap_row row; /* id 0: not a snapshot */
+	char *image; /* REF */
+	char chain[65], manifest[DIGEST_TEXT_MAX + 1]; /* the image's */
+};
+
+static int find_parent(struct snap_store *store, const char *name, struct parent *ret,
+		       struct err *err)
+{
+	struct snap_image_info info cleanup_snap_image_info = {.ref = NULL};
+	struct snap_row row;
+	int r = snap_row_find(store, name, &row, NULL), image;
+
+	if (r == 0 && row.kind == SNAP_COMMITTED) {
+		ret->row = row;
+		return 0;
+	}
+	if (r < 0 && r != -ENOENT)
+		return snap_row_find(store, name, &row, err);
+	image = snap_image_find(store, name, &info, NULL);
+	if (image == 0) {
+		memcpy(ret->chain, info.chain, sizeof(ret->chain));
+		memcpy(ret->manifest, info.manifest.text, sizeof(info.manifest.text));
+		ret->image = steal_ptr(&info.ref);
+		return 0;
+	}
+	if (r == 0)
+		return err_msg(err, -EINVAL, "parent '%s' is not committed, it is %s", name,
+			       snap_kind_name(row.kind));
+	(void)err_msg(err, -ENOENT, "parent '%s' is neither a committed snapshot nor an image",
+		      name);
+	err_hint(err, "'snap images' and 'snap ls' list what there is");
+	return -ENOENT;
+}
+
+static int take_batches(struct snap_store *store, size_t count, int64_t *ret, struct err *err)
+{
+	struct db_rows *rows cleanup_db_rows = NULL;
+	int64_t first;
+	int r = db_query(store->db, "SELECT value FROM meta WHERE name = 'next_batch'", DB_NONE,
+			 &rows, err);
+
+	if (r == 0)
+		r = db_next(rows, err);
+	if (r < 0)
+		return r;
+	first = r > 0 ? db_col_int(rows, 0) : -1;
+	if (first < 1 || first > BATCH_MAX - (int64_t)count)
+		return err_msg(err, -EOVERFLOW, "the store has no inode numbers left");
+	*ret = first;
+	return db_run(store->db, "UPDATE meta SET value = ? WHERE name = 'next_batch'",
+		      DB_ARGS(db_int(first + (int64_t)count)), err);
+}
+
+/* tmp/<own>/s/{upper,work}, synced. */
+static int build_folder(struct store_tmp *t, enum snap_kind kind, const struct snap_stack *stack,
+			struct err *err)
+{
+	int dir cleanup_close = -1, upper cleanup_close = -1;
+	int r = store_mkdir(t->fd, "s", 0700);
+
+	if (r == 0 && kind == SNAP_ACTIVE) {
+		r = store_mkdir(t->fd, "s/upper", 0755);
+		if (r == 0)
+			r = store_mkdir(t->fd, "s/work", 0700);
+	}
+	if (r < 0)
+		return err_set(err, r, "make the snapshot's folder");
+	if (kind == SNAP_ACTIVE) {
+		upper = openat(t->fd, "s/upper", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (upper < 0)
+			return err_set(err, -errno, "open the snapshot's folder");
+		r = snap_root_attributes(t->store, stack, upper, err);
+		if (r < 0)
+			return r;
+		if (fsync(upper) < 0)
+			return err_set(err, -errno, "sync the snapshot's folder");
+	}
+	dir = openat(t->fd, "s", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0 || fsync(dir) < 0)
+		return err_set(err, -errno, "sync the snapshot's folder");
+	return 0;
+}
+
+static int insert_row(struct snap_store *store, enum snap_kind kind, const char *key,
+		      const struct parent *p, const struct snap_stack *stack, int64_t *ret_id,
+		      struct err *err)
+{
+	size_t lowers = stack->n_dirs + (stack->chain[0] ? 1 : 0);
+	int64_t now = store_now(), batch = 0;
+	int r;
+
+	/* the lowers, the upper, and one for numbers that fit nowhere (docs/SEMANTICS.md) */
+	r = take_batches(store, (lowers ? lowers : 1) + 2, &batch, err);
+	if (r < 0)
+		return r;
+	r = db_run(store->db,
+		   "INSERT INTO snapshots (key, kind, parent, image, manifest, chain, created, "
+		   "updated,"
+		   " batch) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		   DB_ARGS(db_blob(key, strlen(key)), db_int(kind),
+			   p->row.id ? db_int(p->row.id) : db_text(NULL), db_text(p->image),
+			   db_text(p->manifest[0] ? p->manifest : NULL),
+			   db_text(p->chain[0] ? p->chain : NULL), db_int(now), db_int(now),
+			   db_int(batch)),
+		   err);
+	if (r == 0)
+		*ret_id = db_last_id(store->db);
+	return r;
+}
+
+/* A killed prepare may have left the folder of a number that was never given out. */
+static int place_folder(struct store_tmp *t, int64_t id, struct err *err)
+{
+	char path[STORE_PATH_MAX];
+	int r;
+
+	store_snapshot_path(id, NULL, path);
+	r = store_publish(t, "s", path, err);
+	if (r != -EEXIST)
+		return r;
+	r = store_discard(t->store, path, err);
+	return r < 0 ? r : store_publish(t, "s", path, err);
+}
+
+int snap_prepare(struct snap_store *store, enum snap_kind kind, const char *key, const char *parent,
+		 const struct snap_label *labels, size_t n_labels, struct err *err)
+{
+	struct store_tmp t cleanup_store_tmp = STORE_TMP_INIT;
+	struct snap_stack stack cleanup_snap_stack = {.dirs = NULL};
+	struct parent p = {.image = NULL};
+	struct snap_row below = {.id = 0};
+	int64_t id = 0;
+	int r = snap_key_check(key, "a snapshot's key", err);
+
+	if (r == 0)
+		r = check_labels(labels, n_labels, err);
+	if (r == 0)
+		r = store_tmp_new(store, &t, err);
+	if (r == 0)
+		r = db_begin(store->db, err);
+	if (r < 0)
+		return r;
+	r = key_is_free(store, key, err);
+	if (r == 0 && parent && parent[0])
+		r = find_parent(store, parent, &p, err);
+	if (r < 0)
+		goto out;
+	below.parent = p.row.id;
+	memcpy(below.chain, p.chain, sizeof(below.chain));
+	memcpy(below.manifest, p.manifest, sizeof(below.manifest));
+	r = snap_stack_load(store, &below, &stack, err);
+	if (r == 0)
+		r = build_folder(&t, kind, &stack, err);
+	if (r == 0)
+		r = insert_row(store, kind, key, &p, &stack, &id, err);
+	if (r == 0)
+		r = write_labels(store, id, labels, n_labels, err);
+	if (r == 0)
+		r = place_folder(&t, id, err);
+	if (r == 0)
+		r = db_commit(store->db, err);
+out:
+	db_rollback(store->db);
+	free(p.image);
+	return r < 0 ? err_wrap(err, r, "prepare '%s'", key) : 0;
+}
+
+/* A committed one keeps only its upper; a live mount still needs its work directory. */
+static void drop_work(struct snap_store *store, int64_t id)
+{
+	char path[STORE_PATH_MAX];
+
+	store_snapshot_path(id, "work", path);
+	if (snap_mounted_at(store, id, NULL, NULL) == 0 && store_discard(store, path, NULL) < 0)
+		log_info("'%s/%s' stays until the next gc", store->root, path);
+}
+
+static int commit_sync(struct snap_store *store, int64_t id, struct err *err)
+{
+	char path[STORE_PATH_MAX];
+	int fd cleanup_close = -1;
+
+	store_snapshot_path(id, "upper", path);
+	fd = openat(store->root_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 || syncfs(fd) < 0 ? err_set(err, -errno, "sync '%s/%s'", store->root, path)
+					: 0;
+}
+
+static int commit_check(struct snap_store *store, const char *name, const char *key,
+			struct snap_row *ret, struct err *err)
+{
+	int r = snap_row_find(store, key, ret, err);
+
+	if (r < 0)
+		return r;
+	if (ret->kind != SNAP_ACTIVE)
+		return err_msg(err, -EBUSY, "snapshot '%s' is not active, it is %s", key,
+			       snap_kind_name(ret->kind));
+	r = strcmp(name, key) == 0 ? 0 : key_is_free(store, name, err);
+	if (r == 0 && snap_image_exists(store, name) > 0)
+		r = err_msg(err, -EEXIST, "'%s' is the name of an image", name);
+	return r;
+}
+
+int snap_commit(struct snap_store *store, const char *name, const char *key,
+		const struct snap_label *labels, size_t n_labels, unsigned int flags,
+		struct err *err)
+{
+	char path[STORE_PATH_MAX];
+	struct snap_usage usage;
+	struct snap_row row;
+	int64_t now, id;
+	int r = snap_key_check(name, "a snapshot's name", err);
+
+	if (r == 0)
+		r = check_labels(labels, n_labels, err);
+	if (r == 0)
+		r = commit_check(store, name, key, &row, err);
+	if (r < 0)
+		goto out;
+	/* outside of the transaction: these cost time, and others shall not wait for it */
+	id = row.id;
+	store_snapshot_path(id, "upper", path);
+	r = usage_of_tree(store->root_fd, path, &usage, err);
+	if (r == 0 && flags & SNAP_COMMIT_SYNC)
+		r = commit_sync(store, id, err);
+	if (r == 0)
+		r = db_begin(store->db, err);
+	if (r < 0)
+		goto out;
+	r = commit_check(store, name, key, &row, err);
+	if (r == 0 && row.id != id)
+		r = err_msg(err, -EBUSY, "snapshot '%s' was replaced meanwhile", key);
+	now = store_now();
+	if (r == 0)
+		r = db_run(store->db,
+			   "UPDATE snapshots SET key = ?, kind = ?, created = ?, updated = ?, size "
+			   "= ?,"
+			   " inodes = ? WHERE id = ?",
+			   DB_ARGS(db_blob(name, strlen(name)), db_int(SNAP_COMMITTED), db_int(now),
+				   db_int(now), db_int((int64_t)usage.size),
+				   db_int((int64_t)usage.inodes), db_int(id)),
+			   err);
+	if (r == 0)
+		r = db_run(store->db, "DELETE FROM labels WHERE snapshot = ?", DB_ARGS(db_int(id)),
+			   err);
+	if (r == 0)
+		r = write_labels(store, id, labels, n_labels, err);
+	if (r == 0)
+		r = db_commit(store->db, err);
+	db_rollback(store->db);
+	if (r == 0)
+		drop_work(store, id);
+out:
+	return r < 0 ? err_wrap(err, r, "commit '%s' as '%s'", key, name) : 0;
+}
+
+static int has_children(struct snap_store *store, int64_t id, struct err *err)
+{
+	struct db_rows *rows cleanup_db_rows = NULL;
+	int r = db_query(store->db, "SELECT 1 FROM snapshots WHERE parent = ? LIMIT 1",
+			 DB_ARGS(db_int(id)), &rows, err);
+
+	return r < 0 ? r : db_next(rows, err);
+}
+
+int snap_remove(struct snap_store *store, const char *key, struct err *err)
+{
+	char path[STORE_PATH_MAX], *target cleanup_free = NULL;
+	struct snap_row row = {.id = 0};
+	int r = db_begin(store->db, err);
+
+	if (r < 0)
+		return r;
+	r = snap_row_find(store, key, &row, err);
+	if (r == 0)
+		r = has_children(store, row.id, err);
+	if (r > 0)
+		r = err_msg(err, -EBUSY, "cannot remove snapshot with child");
+	if (r == 0)
+		r = snap_mounted_at(store, row.id, &target, err);
+	if (r > 0) {
+		r = err_msg(err, -EBUSY, "it is mounted at '%s'", target);
+		err_hint(err, "'snap umount %s' first", target);
+	}
+	if (r == 0)
+		r = db_run(store->db, "DELETE FROM snapshots WHERE id = ?", DB_ARGS(db_int(row.id)),
+			   err);
+	if (r == 0)
+		r = db_commit(store->db, err);
+	db_rollback(store->db);
+	if (r < 0)
+		return err_wrap(err, r, "remove '%s'", key);
+	store_snapshot_path(row.id, NULL, path);
+	r = store_discard(store, path, err);
+	return r < 0 ? err_wrap(err, r, "remove '%s'", key) : 0;
+}
+
+int snap_set_labels(struct snap_store *store, const char *key, const struct snap_label *labels,
+		    size_t n_labels, unsigned int flags, struct err *err)
+{
+	struct snap_row row;
+	int r = check_labels(labels, n_labels, err);
+
+	if (r == 0)
+		r = db_begin(store->db, err);
+	if (r < 0)
+		return r;
+	r = snap_row_find(store, key, &row, err);
+	if (r == 0 && flags & SNAP_LABELS_REPLACE)
+		r = db_run(store->db, "DELETE FROM labels WHERE snapshot = ?",
+			   DB_ARGS(db_int(row.id)), err);
+	if (r == 0)
+		r = write_labels(store, row.id, labels, n_labels, err);
+	if (r == 0)
+		r = db_run(store->db, "UPDATE snapshots SET updated = ? WHERE id = ?",
+			   DB_ARGS(db_int(store_now()), db_int(row.id)), err);
+	if (r == 0)
+		r = db_commit(store->db, err);
+	db_rollback(store->db);
+	return r < 0 ? err_wrap(err, r, "label '%s'", key) : 0;
+}
+
+int snap_usage(struct snap_store *store, const char *key, struct snap_usage *ret, struct err *err)
+{
+	char path[STORE_PATH_MAX];
+	struct snap_row row;
+	int r = snap_row_find(store, key, &row, err);
+
+	if (r < 0)
+		return r;
+	if (row.kind != SNAP_ACTIVE) {
+		*ret = row.usage;
+		return 0;
+	}
+	store_snapshot_path(row.id, "upper", path);
+	return usage_of_tree(store->root_fd, path, ret, err);
+}

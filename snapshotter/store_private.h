@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include "base/digest.h"
+#include "snapshotter/db.h"
+#include "snapshotter/store.h"
+
+/* What the files of the snapshotter share and nobody else sees. */
+#define STORE_VERSION 1
+#define STORE_PATH_MAX                                                                             \
+	320 /* of a path below the root: "layers/sha256/<64 hex>/index" and the like */
+
+struct snap_store {
+	char *root;
+	int root_fd, tmp_fd, snapshots_fd;
+	struct db *db;
+	char uuid[17]; /* tells the mounts of one store from those of another */
+};
+
+/*
+ * A directory of this process's own in tmp/, held by a lock on it, so that the
+ * sweep of another process leaves it alone and takes it once its owner is dead.
+ */
+struct store_tmp {
+	struct snap_store *store;
+	int fd; /* the directory; the lock hangs on it */
+	char name[64];
+};
+#define STORE_TMP_INIT                                                                             \
+	{                                                                                          \
+		.fd = -1                                                                           \
+	}
+int store_tmp_new(struct snap_store *store, struct store_tmp *ret, struct err *err)
+	__attribute__((warn_unused_result));
+/* Removes it with what is left in it. */
+void store_tmp_release(struct store_tmp *t);
+#define cleanup_store_tmp __attribute__((cleanup(store_tmp_release)))
+/* Removes what dead processes left in tmp/. @dry_run: only counts. Returns how many, or -errno. */
+int store_tmp_sweep(struct snap_store *store, bool dry_run);
+
+/* Renames @from in @t to @to below the root and syncs the directory that has it. -EEXIST. */
+int store_publish(struct store_tmp *t, const char *from, const char *to, struct err *err)
+	__attribute__((warn_unused_result));
+/* Takes @path below the root out of sight and removes it; fine when it is not there. */
+int store_discard(struct snap_store *store, const char *path, struct err *err)
+	__attribute__((warn_unused_result));
+/* mkdir with exactly @mode. */
+int store_mkdir(int dirfd, const char *name, unsigned int mode) __attribute__((warn_unused_result));
+/*
+ * Serialises work on one thing over processes: an exclusive lock on locks/@name. Returns the fd
+ * that holds it. Waits.
+ */
+int store_lock(struct snap_store *store, const char *name, struct err *err)
+	__attribute__((warn_unused_result));
+
+/* "blobs/sha256/<hex>" and "{layers,chains}/sha256/<hex>[/file]", below the root. */
+void store_blob_path(const struct digest *d, char ret[STORE_PATH_MAX]);
+void store_layer_path(const char *id, const char *file, char ret[STORE_PATH_MAX]);
+void store_chain_path(const char *id, const char *file, char ret[STORE_PATH_MAX]);
+/* "snapshots/<id>[/file]" */
+void store_snapshot_path(int64_t id, const char *file, char ret[STORE_PATH_MAX]);
+
+int64_t store_now(void); /* ns since 1970 */
