@@ -185,7 +185,7 @@ START_TEST(large_directory)
 	const unsigned int n = 30000;
 	struct listing l = {0};
 	struct erofs_stat st;
-	char name[256];
+	char name[258]; /* 255, the "x" and a NUL */
 	uint64_t nid;
 
 	for (unsigned int i = 0; i < n; i++) {
