@@ -7,7 +7,7 @@
 
 /*
  * layer_in - brings one layer in, in one streaming pass: read and hash the
- * blob, inflate, hash the tar, write it, parse it (libarchive), and at the end
+ * blob, inflate, hash the tar, write it, parse it (oci/tar_in.h), and at the end
  * write the layer's EROFS index. Nothing per file on disk. Works on fds only,
  * so that it can run in a child without privileges.
  *
@@ -24,6 +24,7 @@ struct oci_limits {
 	uint64_t xattr_bytes; /* of one entry: "xattr-bytes" */
 	uint64_t header_bytes; /* PAX and GNU headers of one entry: "header-bytes" */
 	uint64_t depth; /* path components: "depth" */
+	uint64_t meta_bytes; /* names, targets and xattrs of a layer together: "meta-bytes" */
 };
 /* "NAME=VALUE" (IEC suffixes allowed) into @limits; -EINVAL. */
 int oci_limits_set(struct oci_limits *limits, const char *text, struct err *err)
