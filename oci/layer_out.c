@@ -109,7 +109,8 @@ static int write_zeros(struct oci_layer_writer *w, size_t len, struct err *err)
 	return len ? tar_bytes(w, zeros, len, err) : 0;
 }
 
-/* Holes are written out: no reader of the field gets GNU's or Solaris' sparse forms all right. */
+/* Holes are written out as zeros: the one form that needs nothing of the reader; they compress
+ * away. */
 static int write_content(struct oci_layer_writer *w, const struct oci_tar_entry *e, struct err *err)
 {
 	uint64_t left = oci_tar_content_size(e);
