@@ -135,9 +135,13 @@ enum {
 #define EROFS_XATTR_BODY_MAX (12u + 4u * 65534u)
 
 /* Marks of a layer's own index: never shown, never in a chain (docs/FORMAT.md, "marks"). */
-#define EROFS_MARK_OPAQUE  "trusted.overlay.opaque"
-#define EROFS_MARK_IMPLIED "trusted.snap.implied"
-#define EROFS_MARK_LINK	   "trusted.snap.link"
+#define EROFS_MARK_PREFIX    "trusted."
+#define EROFS_OPAQUE_SUFFIX  "overlay.opaque"
+#define EROFS_IMPLIED_SUFFIX "snap.implied"
+#define EROFS_LINK_SUFFIX    "snap.link"
+#define EROFS_MARK_OPAQUE    EROFS_MARK_PREFIX EROFS_OPAQUE_SUFFIX
+#define EROFS_MARK_IMPLIED   EROFS_MARK_PREFIX EROFS_IMPLIED_SUFFIX
+#define EROFS_MARK_LINK	     EROFS_MARK_PREFIX EROFS_LINK_SUFFIX
 
 /* Splits a full name: the prefix's number, and what is behind it. -EOPNOTSUPP: no such name space.
  */

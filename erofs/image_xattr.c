@@ -52,11 +52,11 @@ static uint16_t mark_of(const struct xattr *x)
 {
 	if (x->index != TRUSTED)
 		return 0;
-	if (suffix_is(x, EROFS_MARK_OPAQUE + sizeof("trusted")))
+	if (suffix_is(x, EROFS_OPAQUE_SUFFIX))
 		return EROFS_I_OPAQUE;
-	if (suffix_is(x, EROFS_MARK_IMPLIED + sizeof("trusted")))
+	if (suffix_is(x, EROFS_IMPLIED_SUFFIX))
 		return EROFS_I_IMPLIED;
-	if (suffix_is(x, EROFS_MARK_LINK + sizeof("trusted")))
+	if (suffix_is(x, EROFS_LINK_SUFFIX))
 		return EROFS_I_LINK;
 	return 0;
 }

@@ -185,7 +185,7 @@ START_TEST(large_directory)
 	const unsigned int n = 30000;
 	struct listing l = {0};
 	struct erofs_stat st;
-	char name[258]; /* 255, the "x" and a NUL */
+	char name[300];
 	uint64_t nid;
 
 	for (unsigned int i = 0; i < n; i++) {
@@ -402,6 +402,136 @@ START_TEST(same_tree_same_bytes)
 }
 END_TEST
 
+/* Everything a reader may be asked about an inode; results are of no interest. */
+struct visit {
+	const struct erofs_image *img;
+	unsigned int left, depth;
+};
+
+static int ignore_xattr(void *ctx, const char *name, const void *value, size_t len)
+{
+	volatile unsigned char sum = 0;
+
+	(void)ctx;
+	for (size_t i = 0; i < len; i++)
+		sum = (unsigned char)(sum + ((const unsigned char *)value)[i]);
+	return strlen(name) > 300;
+}
+
+static int visit_entry(void *ctx, const char *name, size_t len, uint64_t nid, unsigned int type,
+		       uint64_t next)
+{
+	struct visit *v = ctx;
+	struct erofs_stat st;
+	struct erofs_extent e;
+	const char *target;
+	char *link = NULL;
+	const void *value;
+	size_t value_len;
+	uint64_t found;
+
+	(void)type;
+	(void)next;
+	ck_assert_uint_le(len, 255);
+	ck_assert_ptr_null(memchr(name, '/', len));
+	if (v->left == 0)
+		return 1;
+	v->left--;
+	if (erofs_image_inode(v->img, nid, &st) < 0)
+		return 0;
+	(void)!erofs_image_xattr_each(v->img, &st, ignore_xattr, NULL);
+	(void)!erofs_image_getxattr(v->img, &st, "user.shared", &value, &value_len);
+	(void)!erofs_image_lookup(v->img, &st, "f7", 2, &found);
+	if (erofs_image_symlink(v->img, &st, &target) == 0)
+		ck_assert_uint_le(strnlen(target, st.size), st.size);
+	if (erofs_image_link_target(v->img, &st, &link) == 0)
+		free(link);
+	for (uint64_t pos = 0; pos < 3 << 20; pos += 1 << 20)
+		(void)!erofs_image_map(v->img, &st, pos, &e);
+	if (S_ISDIR(st.mode) && v->depth < 20) {
+		v->depth++;
+		(void)!erofs_image_readdir(v->img, &st, 0, visit_entry, v);
+		v->depth--;
+	}
+	return 0;
+}
+
+START_TEST(flipped_bytes)
+{
+	char *good, name[16];
+	uint64_t rnd = 88172645463325252u;
+	struct erofs_inode *dir = add(root, "dir", S_IFDIR | 0755);
+	int fd cleanup_close = -1;
+	struct stat st;
+	unsigned int opened = 0;
+	char *map;
+
+	for (unsigned int i = 0; i < 60; i++) {
+		struct erofs_inode *f;
+
+		snprintf(name, sizeof(name), "f%u", i);
+		f = add(i % 2 ? dir : root, name, i % 5 ? S_IFREG | 0644 : S_IFLNK | 0777);
+		if (S_ISLNK(f->mode)) {
+			ck_assert_int_eq(erofs_inode_set_target(tree, f, "target"), 0);
+		} else {
+			f->device = 1;
+			f->size = 600;
+			f->offset = i * 1024;
+			f->flags = i % 11 == 0 ? EROFS_I_LINK : 0;
+			f->target = "dir/f1";
+			ck_assert_int_eq(erofs_inode_set_xattr(tree, f, "user.shared", "v", 1), 0);
+			ck_assert_int_eq(erofs_inode_set_xattr(tree, f, "user.own", name, 3), 0);
+		}
+		dir->flags = EROFS_I_OPAQUE;
+	}
+	fd = write_tree();
+	ck_assert_int_eq(fstat(fd, &st), 0);
+	map = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	good = malloc((size_t)st.st_size);
+	ck_assert_ptr_ne(map, MAP_FAILED);
+	ck_assert_ptr_nonnull(good);
+	memcpy(good, map, (size_t)st.st_size);
+	/* No checksum, or it would be the only thing that is tested. */
+	good[1024 + 8] &= ~1;
+	for (unsigned int round = 0; round < 10000; round++) {
+		struct erofs_image *img = NULL;
+
+		memcpy(map, good, (size_t)st.st_size);
+		for (unsigned int k = 0; k <= round % 8; k++) {
+			rnd ^= rnd << 13;
+			rnd ^= rnd >> 7;
+			rnd ^= rnd << 17;
+			/* the first blocks are zeros, and the super block's are few */
+			map[1024 + (rnd >> 8) % (uint64_t)(st.st_size - 1024)] = (char)rnd;
+		}
+		if (erofs_image_open(fd, &img, NULL) == 0) {
+			struct visit v = {.img = img, .left = 2000};
+
+			opened++;
+			(void)visit_entry(&v, "", 0, erofs_image_root(img), 0, 0);
+			erofs_image_close(img);
+		}
+	}
+	ck_assert_uint_gt(opened, 1000);
+	munmap(map, (size_t)st.st_size);
+	free(good);
+}
+END_TEST
+
+START_TEST(cut_off)
+{
+	int fd cleanup_close = write_tree();
+	struct erofs_image *img = NULL;
+	struct stat st;
+
+	ck_assert_int_eq(fstat(fd, &st), 0);
+	for (off_t size = st.st_size - 1; size >= 0; size -= 97) {
+		ck_assert_int_eq(ftruncate(fd, size), 0);
+		ck_assert_int_eq(erofs_image_open(fd, &img, NULL), -EUCLEAN);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("erofs_image");
@@ -419,6 +549,8 @@ int main(void)
 	tcase_add_test(tc, links_to_lower_layers);
 	tcase_add_test(tc, refused_trees);
 	tcase_add_test(tc, same_tree_same_bytes);
+	tcase_add_test(tc, flipped_bytes);
+	tcase_add_test(tc, cut_off);
 	suite_add_tcase(s, tc);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);

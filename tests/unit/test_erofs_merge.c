@@ -184,7 +184,7 @@ static int dump_entry(void *ctx, const char *name, size_t len, struct erofs_inod
 
 static int merge(const char *const *layers, struct strbuf *out, struct err *err)
 {
-	struct erofs_image *images[LAYERS_MAX] = { NULL };
+	struct erofs_image *images[LAYERS_MAX] = {NULL};
 	struct erofs_device *devices = NULL;
 	struct erofs_tree *t = NULL;
 	struct dump d = {.out = out, .path = ""};
