@@ -319,7 +319,7 @@ START_TEST(links)
 }
 END_TEST
 
-START_TEST(devices)
+START_TEST(device_numbers)
 {
 	struct erofs_image *img[3] = {layer("f a 1", 7), layer("f b 2", 8), layer("f c 3", 7)};
 	struct erofs_image *chain cleanup_erofs_image = NULL;
@@ -370,6 +370,66 @@ START_TEST(no_layers)
 }
 END_TEST
 
+START_TEST(flipped_bytes)
+{
+	static const char text[] = "d a 755 0\nf a/x 1\nh b a/x\ns l a\nf l2/x 1\nio o\nw w\n"
+				   "l c a/x 1\ni imp/imp\nf a/y 3";
+	struct erofs_image *lower cleanup_erofs_image =
+		layer("d a 755 0\nf a/x 5\ns l2 a\nd o 755 0\nf o/x 1\nf w 2\ns imp l2", 1);
+	struct erofs_tree *t = erofs_tree_new();
+	struct erofs_device device = {.size = 1 << 20};
+	int fd cleanup_close = memfd_create("layer", MFD_CLOEXEC);
+	uint64_t rnd = 1234567;
+	unsigned int merged = 0;
+	struct stat st;
+	char *map, *good;
+
+	for (const char *p = text; *p;) {
+		size_t len = strcspn(p, "\n");
+		char *line cleanup_free = strndup(p, len);
+
+		add_line(t, line);
+		p += len + (p[len] == '\n');
+	}
+	memset(device.tag, 'c', EROFS_TAG_HEX_LEN);
+	ck_assert_int_eq(erofs_write(t, &device, 1, fd, NULL), 0);
+	erofs_tree_free(t);
+	ck_assert_int_eq(fstat(fd, &st), 0);
+	map = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ck_assert_ptr_ne(map, MAP_FAILED);
+	map[1024 + 8] &= ~1; /* no checksum, or it would be the only thing that is tested */
+	good = malloc((size_t)st.st_size);
+	ck_assert_ptr_nonnull(good);
+	memcpy(good, map, (size_t)st.st_size);
+	for (unsigned int round = 0; round < 10000; round++) {
+		struct erofs_image *images[2] = {lower, NULL};
+
+		memcpy(map, good, (size_t)st.st_size);
+		for (unsigned int k = 0; k <= round % 4; k++) {
+			rnd = rnd * 6364136223846793005u + 1442695040888963407u;
+			map[1024 + (rnd >> 33) % (uint64_t)(st.st_size - 1024)] = (char)(rnd >> 20);
+		}
+		if (erofs_image_open(fd, &images[1], NULL) == 0) {
+			struct erofs_device *devices = NULL;
+			struct erofs_tree *result = NULL;
+			struct err err = ERR_INIT;
+			size_t n = 0;
+
+			if (erofs_merge(images, 2, &result, &devices, &n, &err) == 0)
+				merged++;
+			else
+				ck_assert_str_ne(err.msg, "");
+			erofs_tree_free(result);
+			free(devices);
+			erofs_image_close(images[1]);
+		}
+	}
+	ck_assert_uint_gt(merged, 1000);
+	munmap(map, (size_t)st.st_size);
+	free(good);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("erofs_merge");
@@ -384,8 +444,9 @@ int main(void)
 	tcase_add_test(tc, implied_directories);
 	tcase_add_test(tc, below_symlinks);
 	tcase_add_test(tc, links);
-	tcase_add_test(tc, devices);
+	tcase_add_test(tc, device_numbers);
 	tcase_add_test(tc, no_layers);
+	tcase_add_test(tc, flipped_bytes);
 	suite_add_tcase(s, tc);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);
