@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <time.h>
+
+/*
+ * diffop - the same random operations on two mounts of the same lower trees;
+ * every answer and, at the end, the trees must be equal.
+ *
+ *	tree.c   random lower trees          ops.c   does one operation on one side
+ *	gen.c    random operations           main.c  mounts, sequences, minimising
+ */
+enum { DIFF_PATH = 640, DIFF_SLOTS = 6, DIFF_TEXT = 1024 };
+
+struct rng {
+	uint64_t s;
+};
+uint64_t rng_next(struct rng *r);
+/* 0 <= result < n */
+static inline unsigned int rng_below(struct rng *r, unsigned int n)
+{
+	return (unsigned int)(rng_next(r) % n);
+}
+static inline bool rng_percent(struct rng *r, unsigned int p)
+{
+	return rng_below(r, 100) < p;
+}
+
+enum op_kind {
+	OP_OPEN,
+	OP_CLOSE,
+	OP_PREAD,
+	OP_PWRITE,
+	OP_FTRUNCATE,
+	OP_FALLOCATE,
+	OP_FSTAT,
+	OP_FCHMOD,
+	OP_FSYNC,
+	OP_SEEK,
+	OP_COPY_RANGE,
+	OP_READ_FILE,
+	OP_WRITE_FILE,
+	OP_TRUNCATE,
+	OP_MKDIR,
+	OP_RMDIR,
+	OP_UNLINK,
+	OP_UNLINK_OPEN, /* open, unlink, then use it */
+	OP_RENAME,
+	OP_LINK,
+	OP_SYMLINK,
+	OP_MKNOD,
+	OP_CHMOD,
+	OP_CHOWN,
+	OP_UTIMENS,
+	OP_SETXATTR,
+	OP_GETXATTR,
+	OP_REMOVEXATTR,
+	OP_LISTXATTR,
+	OP_STAT,
+	OP_ACCESS,
+	OP_READLINK,
+	OP_READDIR,
+	OP_STATFS,
+	OP_REMOUNT, /* done by main.c */
+	OP_KINDS
+};
+
+struct op {
+	enum op_kind kind;
+	char a[DIFF_PATH], b[DIFF_PATH]; /* paths; targets; xattr names */
+	uint64_t x, y; /* offset, length, or seed of data */
+	unsigned int flags, mode, umask, uid, gid;
+	unsigned int slot, slot2;
+	bool as_user; /* done with the fs ids of uid 1000 */
+};
+
+struct result {
+	int err;
+	char text[DIFF_TEXT];
+};
+
+struct side {
+	const char *name;
+	const char *command; /* mounts; %l %u %w %m */
+	char upper[256], work[256], mnt[256];
+	int root; /* the mount's root directory */
+	int slot[DIFF_SLOTS];
+	bool plain; /* not a mount but a directory: the reference of an ordinary user */
+	bool check_ino; /* d_ino must be st_ino: of ours; the kernel caches listings with old ones
+			 */
+};
+
+struct setup {
+	bool root; /* may chown, mknod, set trusted xattrs */
+	bool links; /* hard links in the lower trees */
+	unsigned int layers;
+	struct timespec start; /* mtimes from here on are "now" */
+};
+
+extern const char *const diff_names[];
+extern const size_t diff_n_names;
+extern char diff_long_name[256], diff_too_long_name[257];
+
+/*
+ * Fills the empty directory @fd with layer @layer (0 = bottom) of the stack of @seed;
+ * @below is the layer under it, or -1.
+ */
+void tree_make(int fd, int below, uint64_t seed, unsigned int layer, const struct setup *s);
+size_t tree_acl(struct rng *r, unsigned char *buf); /* a posix_acl xattr; @buf has 64 bytes */
+size_t tree_capability(unsigned char *buf); /* a security.capability xattr; 20 bytes */
+void tree_fill(struct rng *r, unsigned char *buf, size_t len);
+
+void op_generate(struct rng *r, const struct setup *s, const struct side *look, struct op *op);
+void op_do(struct side *side, const struct setup *s, const struct op *op, struct result *ret);
+void op_print(FILE *out, const struct op *op);
+void print_escaped(FILE *out, const char *s);
+
+__attribute__((noreturn, format(printf, 1, 2))) void die(const char *fmt, ...);

@@ -1,0 +1,627 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <grp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/io.h"
+#include "base/strbuf.h"
+#include "tests/differential/diffop.h"
+#include "tests/tools/treecmp.h"
+
+enum { MAX_OPS = 5000, MAX_LAYERS = 4, STUCK_SECONDS = 60, MINIMISE_SECONDS = 60 };
+
+static const char usage[] =
+	"usage: diffop [OPTION]... --ours COMMAND\n"
+	"Does the same random operations on two mounts over the same lower trees.\n"
+	"  --ours COMMAND      mounts the engine under test: %l lowerdir, %u upper, %w work, %m "
+	"target\n"
+	"  --ref COMMAND       mounts the reference ('kernel': overlayfs with "
+	"index=on,redirect_dir=on)\n"
+	"  --plain             the reference is a plain directory (needs no root; one lower)\n"
+	"  --lower COMMAND     prints the lowerdir for ours, made of the directories %l\n"
+	"  --dir DIR           scratch space (/tmp)      --seed S  --sequences N  --ops N\n"
+	"  --no-cross          do not mount the upper of ours with the kernel afterwards\n"
+	"  --keep-going        after a failing sequence  --verbose --no-minimise\n"
+	"Exit: 0 no difference, 1 differences, 2 trouble.\n";
+
+struct driver {
+	const char *ref, *ours, *lower_command, *dir;
+	uint64_t seed;
+	unsigned int sequences, ops;
+	bool plain, cross, keep_going, verbose, minimise;
+	/* of the sequence at hand */
+	struct setup setup;
+	char work_dir[160];
+	char lowers[1024], ours_lowers[4096]; /* as for lowerdir= */
+	struct side a, b;
+};
+
+static _Atomic time_t alive; /* the watchdog's */
+static char doing[512];
+
+void die(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)fputs("diffop: ", stderr);
+	(void)vfprintf(stderr, fmt, ap);
+	(void)fputc('\n', stderr);
+	va_end(ap);
+	_exit(2);
+}
+
+/* A mount that never answers cannot be left by a signal handler, but the process can end. */
+static void *watchdog(void *arg)
+{
+	(void)arg;
+	for (;;) {
+		(void)sleep(1);
+		if (time(NULL) - alive > STUCK_SECONDS) {
+			(void)fprintf(stderr, "diffop: STUCK for %d s in %s\n", STUCK_SECONDS,
+				      doing);
+			_exit(3);
+		}
+	}
+	return NULL;
+}
+
+static void now_doing(const char *what, uint64_t seed, size_t op)
+{
+	alive = time(NULL);
+	(void)snprintf(doing, sizeof(doing), "%s of seed %llu, op %zu", what,
+		       (unsigned long long)seed, op);
+}
+
+static void expand(struct strbuf *s, const char *template, const char *lowers,
+		   const struct side *side)
+{
+	for (const char *p = template; *p; p++) {
+		const char *v = NULL;
+
+		if (*p == '%')
+			v = p[1] == 'l'		  ? lowers
+			    : p[1] == 'u' && side ? side->upper
+			    : p[1] == 'w' && side ? side->work
+			    : p[1] == 'm' && side ? side->mnt
+						  : NULL;
+		if (v)
+			p++;
+		if (v ? strbuf_adds(s, v) < 0 : strbuf_add(s, p, 1) < 0)
+			die("out of memory");
+	}
+}
+
+static int shell(const char *command)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		(void)execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+		_exit(127);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) < 0)
+		die("fork: %s", strerror(errno));
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
+}
+
+static void kernel_mount(const char *lowers, const char *upper, const char *work, const char *mnt,
+			 const char *more)
+{
+	char options[4096];
+
+	(void)snprintf(options, sizeof(options), "lowerdir=%s,upperdir=%s,workdir=%s,%s", lowers,
+		       upper, work, more);
+	if (mount("overlay", mnt, "overlay", 0, options) < 0)
+		die("mount overlay on %s (%s): %s", mnt, options, strerror(errno));
+}
+
+static void side_mount(struct driver *d, struct side *side)
+{
+	CLEANUP(strbuf_release) struct strbuf s = STRBUF_INIT;
+	int r;
+
+	if (side->plain) {
+		/* nothing to mount */
+	} else if (!strcmp(side->command, "kernel")) {
+		kernel_mount(d->lowers, side->upper, side->work, side->mnt,
+			     "index=on,redirect_dir=on,xino=off,metacopy=off");
+	} else {
+		expand(&s, side->command, side == &d->b ? d->ours_lowers : d->lowers, side);
+		r = shell(s.s);
+		if (r)
+			die("status %d of: %s", r, s.s);
+	}
+	side->root = open(side->mnt, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (side->root < 0)
+		die("open %s: %s", side->mnt, strerror(errno));
+}
+
+static void unmount(const char *mnt)
+{
+	char command[512];
+
+	for (int i = 0; i < 1000; i++) {
+		if (umount2(mnt, 0) == 0)
+			return;
+		if (errno == EPERM) {
+			(void)snprintf(command, sizeof(command), "fusermount3 -u '%s'", mnt);
+			if (shell(command) == 0)
+				return;
+		} else if (errno != EBUSY) {
+			break;
+		}
+		(void)usleep(10000);
+	}
+	die("unmount %s: %s", mnt, strerror(errno));
+}
+
+static void side_umount(struct side *side)
+{
+	for (int i = 0; i < DIFF_SLOTS; i++) {
+		if (side->slot[i] >= 0)
+			(void)close(side->slot[i]);
+		side->slot[i] = -1;
+	}
+	(void)close(side->root);
+	side->root = -1;
+	if (!side->plain)
+		unmount(side->mnt);
+}
+
+static int make_dir(const char *path)
+{
+	int fd;
+
+	if (mkdir(path, 0755) < 0)
+		die("mkdir %s: %s", path, strerror(errno));
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		die("open %s: %s", path, strerror(errno));
+	return fd;
+}
+
+static void side_init(struct driver *d, struct side *side, char letter)
+{
+	char path[200];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/%c", d->work_dir, letter);
+	if (io_remove_tree(AT_FDCWD, path) < 0)
+		die("remove %s", path);
+	(void)close(make_dir(path));
+	(void)snprintf(side->upper, sizeof(side->upper), "%s/upper", path);
+	(void)snprintf(side->work, sizeof(side->work), "%s/work", path);
+	(void)snprintf(side->mnt, sizeof(side->mnt), "%s/merged", path);
+	(void)close(make_dir(side->upper));
+	(void)close(make_dir(side->work));
+	fd = make_dir(side->mnt);
+	if (side->plain)
+		tree_make(fd, -1, d->seed, 0, &d->setup);
+	(void)close(fd);
+	for (int i = 0; i < DIFF_SLOTS; i++)
+		side->slot[i] = -1;
+	side->root = -1;
+}
+
+static void lowers_init(struct driver *d, uint64_t seed)
+{
+	char path[200];
+	size_t at = 0;
+
+	(void)snprintf(d->work_dir, sizeof(d->work_dir), "%s/seq", d->dir);
+	if (io_remove_tree(AT_FDCWD, d->work_dir) < 0)
+		die("remove %s", d->work_dir);
+	(void)close(make_dir(d->work_dir));
+	for (int copy = 0; copy < 2; copy++) {
+		int below = -1;
+
+		for (unsigned int i = 0; i < d->setup.layers; i++) {
+			int fd;
+
+			(void)snprintf(path, sizeof(path), "%s/%s%u", d->work_dir,
+				       copy ? "pristine" : "lower", i);
+			fd = make_dir(path);
+			tree_make(fd, below, seed, i, &d->setup);
+			if (below >= 0)
+				(void)close(below);
+			below = fd;
+		}
+		(void)close(below);
+	}
+	for (unsigned int i = d->setup.layers; i-- > 0;) /* the uppermost first */
+		at += (size_t)snprintf(d->lowers + at, sizeof(d->lowers) - at, "%s%s/lower%u",
+				       at ? ":" : "", d->work_dir, i);
+	(void)snprintf(d->ours_lowers, sizeof(d->ours_lowers), "%s", d->lowers);
+	if (d->lower_command) {
+		CLEANUP(strbuf_release) struct strbuf s = STRBUF_INIT;
+		FILE *p;
+
+		expand(&s, d->lower_command, d->lowers, NULL);
+		p = popen(s.s, "re");
+		if (!p || !fgets(d->ours_lowers, sizeof(d->ours_lowers), p) || pclose(p) != 0)
+			die("no lower from: %s", s.s);
+		d->ours_lowers[strcspn(d->ours_lowers, "\n")] = '\0';
+	}
+}
+
+static unsigned long compare(struct driver *d, const char *a, const char *b, unsigned int ignore,
+			     const char *when, bool quiet)
+{
+	static const char *no_xattr[] = {"trusted.overlay."};
+	struct treecmp_options opt = {.ignore = ignore,
+				      .limit = 10,
+				      .recent = &d->setup.start,
+				      .out = quiet ? NULL : stdout};
+	cleanup_close int fd_a = open(a, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_close int fd_b = open(b, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct treecmp_result res;
+
+	if (fd_a < 0 || fd_b < 0)
+		die("open %s or %s: %s", a, b, strerror(errno));
+	if (ignore & TREECMP_XATTR) /* "but the engine's own" */
+		opt.ignore &= ~(unsigned int)TREECMP_XATTR, opt.no_xattr = no_xattr,
+							    opt.n_no_xattr = 1;
+	if (treecmp_run(fd_a, fd_b, &opt, &res) < 0)
+		res.differences++;
+	if (res.differences && !quiet)
+		(void)printf("seed %llu: %lu differences %s\n", (unsigned long long)d->seed,
+			     res.differences, when);
+	return res.differences;
+}
+
+/*
+ * Answers that may differ; the reason is the kernel's, not the engine's.
+ *  - EEXIST: overlayfs cannot copy up a lower file that has lost its name, so
+ *    what needs it through an open fd fails; the engine does it.
+ */
+static bool excused(struct driver *d, const struct op *op, const struct result *a)
+{
+	if (a->err == EEXIST && (op->kind == OP_FCHMOD || op->kind == OP_FTRUNCATE) &&
+	    !d->a.plain) {
+		(void)close(d->a.slot[op->slot]);
+		(void)close(d->b.slot[op->slot]);
+		d->a.slot[op->slot] = d->b.slot[op->slot] = -1;
+		return true;
+	}
+	return false;
+}
+
+static void print_result(const char *who, const struct result *r)
+{
+	(void)printf("  %-6s %s %s", who, r->err ? err_name(-r->err) : "ok", "");
+	print_escaped(stdout, r->text);
+	(void)putchar('\n');
+}
+
+/* True when both sides answered the same. */
+static bool one_op(struct driver *d, const struct op *op, size_t n, bool quiet)
+{
+	struct result ra, rb;
+
+	if (op->kind == OP_REMOUNT) {
+		side_umount(&d->a);
+		side_umount(&d->b);
+		side_mount(d, &d->a);
+		side_mount(d, &d->b);
+		return true;
+	}
+	op_do(&d->a, &d->setup, op, &ra);
+	op_do(&d->b, &d->setup, op, &rb);
+	if (d->verbose && !quiet) {
+		(void)printf("%zu: ", n);
+		op_print(stdout, op);
+		(void)printf(" -> %s\n", ra.err ? err_name(-ra.err) : "ok");
+	}
+	if (ra.err == rb.err && !strcmp(ra.text, rb.text))
+		return true;
+	if (excused(d, op, &ra))
+		return true;
+	if (!quiet) {
+		(void)printf("seed %llu, op %zu: ", (unsigned long long)d->seed, n);
+		op_print(stdout, op);
+		(void)putchar('\n');
+		print_result(d->a.name, &ra);
+		print_result(d->b.name, &rb);
+	}
+	return false;
+}
+
+static bool lowers_touched(struct driver *d, bool quiet)
+{
+	char a[200], b[200];
+
+	for (unsigned int i = 0; i < d->setup.layers; i++) {
+		(void)snprintf(a, sizeof(a), "%s/pristine%u", d->work_dir, i);
+		(void)snprintf(b, sizeof(b), "%s/lower%u", d->work_dir, i);
+		if (compare(d, a, b, 0, "in a lower layer, which must never change", quiet))
+			return true;
+	}
+	return false;
+}
+
+/* The upper of ours below the kernel's overlayfs gives the same tree. */
+static bool cross_check(struct driver *d, bool quiet)
+{
+	char work[300];
+	bool ok;
+
+	(void)snprintf(work, sizeof(work), "%s/b/kernel-work", d->work_dir);
+	(void)close(make_dir(work));
+	kernel_mount(d->lowers, d->b.upper, work, d->b.mnt, "index=off,redirect_dir=on,xino=off");
+	/*
+	 * Names of one lower inode that were not all copied up are joined by our
+	 * work directory, which this mount has not: then only the mount is tried.
+	 */
+	ok = d->setup.links || !compare(d, d->a.mnt, d->b.mnt, 0,
+					"with the upper below the kernel's overlayfs", quiet);
+	unmount(d->b.mnt);
+	return ok;
+}
+
+/* The end of a sequence: trees before and after a remount. */
+static bool check_end(struct driver *d, bool quiet)
+{
+	bool ok = !compare(d, d->a.mnt, d->b.mnt, 0, "at the end", quiet);
+
+	side_umount(&d->a);
+	side_umount(&d->b);
+	side_mount(d, &d->a);
+	if (ok) {
+		side_mount(d, &d->b);
+		ok = !compare(d, d->a.mnt, d->b.mnt, 0, "after a remount", quiet);
+		side_umount(&d->b);
+	}
+	if (ok && d->cross && !d->plain)
+		ok = cross_check(d, quiet);
+	side_umount(&d->a);
+	return !lowers_touched(d, quiet) && ok;
+}
+
+static void start(struct driver *d)
+{
+	side_init(d, &d->a, 'a');
+	side_init(d, &d->b, 'b');
+	side_mount(d, &d->a);
+	side_mount(d, &d->b);
+}
+
+/* Does @n recorded operations, those with @drop set left out; true when all is equal. */
+static bool replay(struct driver *d, const struct op *ops, const bool *drop, size_t n)
+{
+	bool ok = true;
+
+	start(d);
+	for (size_t i = 0; i < n && ok; i++)
+		if (!drop[i])
+			ok = one_op(d, &ops[i], i, true);
+	if (ok)
+		return check_end(d, true);
+	side_umount(&d->a);
+	side_umount(&d->b);
+	return false;
+}
+
+static void minimise(struct driver *d, const struct op *ops, size_t n)
+{
+	cleanup_free bool *drop = calloc(n, sizeof(*drop));
+	time_t end = time(NULL) + MINIMISE_SECONDS;
+	size_t left = 0;
+
+	if (!drop)
+		die("out of memory");
+	for (size_t chunk = n / 2 ? n / 2 : 1; chunk && time(NULL) < end; chunk /= 2) {
+		for (size_t i = 0; i < n && time(NULL) < end; i += chunk) {
+			cleanup_free bool *try = malloc(n * sizeof(*try));
+			size_t dropped = 0;
+
+			if (!try)
+				die("out of memory");
+			memcpy(try, drop, n * sizeof(*try));
+			for (size_t j = i; j < i + chunk && j < n; j++) {
+				dropped += !try[j];
+				try[j] = true;
+			}
+			now_doing("minimising", d->seed, i);
+			if (dropped && !replay(d, ops, try, n))
+				memcpy(drop, try, n * sizeof(*drop));
+		}
+	}
+	(void)printf("seed %llu: these operations are enough:\n", (unsigned long long)d->seed);
+	for (size_t i = 0; i < n; i++) {
+		if (drop[i])
+			continue;
+		(void)printf("  %zu: ", i);
+		op_print(stdout, &ops[i]);
+		(void)putchar('\n');
+		left++;
+	}
+	(void)printf("seed %llu: %zu of %zu operations\n", (unsigned long long)d->seed, left, n);
+}
+
+static bool sequence(struct driver *d, struct op *ops)
+{
+	struct rng rng = {d->seed};
+	size_t n = 0;
+	bool ok = true;
+
+	now_doing("the start", d->seed, 0);
+	(void)clock_gettime(CLOCK_REALTIME, &d->setup.start);
+	d->setup.start.tv_sec -= 2; /* file times come from a coarser clock */
+	d->setup.links = rng_percent(&rng, 50);
+	d->setup.layers = d->plain ? 1 : 1 + rng_below(&rng, MAX_LAYERS);
+	lowers_init(d, d->seed);
+	start(d);
+	for (; n < d->ops && ok; n++) {
+		op_generate(&rng, &d->setup, &d->a, &ops[n]);
+		now_doing("an operation", d->seed, n);
+		ok = one_op(d, &ops[n], n, false);
+	}
+	if (ok) {
+		now_doing("the end", d->seed, n);
+		ok = check_end(d, false);
+	} else {
+		side_umount(&d->a);
+		side_umount(&d->b);
+	}
+	if (!ok)
+		(void)printf("seed %llu: FAILED (again: --seed %llu --sequences 1 --ops %u)\n",
+			     (unsigned long long)d->seed, (unsigned long long)d->seed, d->ops);
+	if (!ok && d->minimise)
+		minimise(d, ops, n);
+	(void)fflush(stdout);
+	return ok;
+}
+
+enum {
+	OPT_OURS = 1,
+	OPT_REF,
+	OPT_PLAIN,
+	OPT_LOWER,
+	OPT_DIR,
+	OPT_SEED,
+	OPT_SEQUENCES,
+	OPT_OPS,
+	OPT_NO_CROSS,
+	OPT_KEEP_GOING,
+	OPT_VERBOSE,
+	OPT_NO_MINIMISE,
+	OPT_HELP
+};
+
+static const struct option options[] = {
+	{"ours", required_argument, NULL, OPT_OURS},
+	{"ref", required_argument, NULL, OPT_REF},
+	{"plain", no_argument, NULL, OPT_PLAIN},
+	{"lower", required_argument, NULL, OPT_LOWER},
+	{"dir", required_argument, NULL, OPT_DIR},
+	{"seed", required_argument, NULL, OPT_SEED},
+	{"sequences", required_argument, NULL, OPT_SEQUENCES},
+	{"ops", required_argument, NULL, OPT_OPS},
+	{"no-cross", no_argument, NULL, OPT_NO_CROSS},
+	{"keep-going", no_argument, NULL, OPT_KEEP_GOING},
+	{"verbose", no_argument, NULL, OPT_VERBOSE},
+	{"no-minimise", no_argument, NULL, OPT_NO_MINIMISE},
+	{"help", no_argument, NULL, OPT_HELP},
+	{0},
+};
+
+static bool parse(int argc, char **argv, struct driver *d)
+{
+	int o;
+
+	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (o) {
+		case OPT_OURS:
+			d->ours = optarg;
+			break;
+		case OPT_REF:
+			d->ref = optarg;
+			break;
+		case OPT_PLAIN:
+			d->plain = true;
+			break;
+		case OPT_LOWER:
+			d->lower_command = optarg;
+			break;
+		case OPT_DIR:
+			d->dir = optarg;
+			break;
+		case OPT_SEED:
+			d->seed = strtoull(optarg, NULL, 10);
+			break;
+		case OPT_SEQUENCES:
+			d->sequences = (unsigned int)strtoul(optarg, NULL, 10);
+			break;
+		case OPT_OPS:
+			d->ops = (unsigned int)strtoul(optarg, NULL, 10);
+			break;
+		case OPT_NO_CROSS:
+			d->cross = false;
+			break;
+		case OPT_KEEP_GOING:
+			d->keep_going = true;
+			break;
+		case OPT_VERBOSE:
+			d->verbose = true;
+			break;
+		case OPT_NO_MINIMISE:
+			d->minimise = false;
+			break;
+		default:
+			return false;
+		}
+	}
+	return optind == argc && d->ours && d->ops <= MAX_OPS;
+}
+
+int main(int argc, char **argv)
+{
+	static struct driver d = {.ref = "kernel",
+				  .dir = "/tmp",
+				  .seed = 0,
+				  .sequences = 1,
+				  .ops = 200,
+				  .cross = true,
+				  .minimise = true};
+	struct op *ops = calloc(MAX_OPS, sizeof(*ops));
+	char scratch[120];
+	unsigned int failed = 0, done = 0;
+	pthread_t thread;
+	uint64_t first;
+
+	d.seed = (uint64_t)time(NULL);
+	if (!parse(argc, argv, &d) || !ops) {
+		(void)fputs(usage, stderr);
+		return 2;
+	}
+	memset(diff_long_name, 'L', 255);
+	memset(diff_too_long_name, 'L', 256);
+	d.a = (struct side){.name = d.plain ? "plain" : "ref", .command = d.ref, .plain = d.plain};
+	d.b = (struct side){
+		.name = "ours", .command = d.ours, .check_ino = strcmp(d.ours, "kernel") != 0};
+	d.setup.root = geteuid() == 0 && !d.plain;
+	if (geteuid() == 0) {
+		(void)setgroups(0, NULL);
+		/* whatever happens, no mount outlives us */
+		if (unshare(CLONE_NEWNS) < 0 ||
+		    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+			die("own mount namespace: %s", strerror(errno));
+	}
+	(void)snprintf(scratch, sizeof(scratch), "%s/diffop-XXXXXX", d.dir);
+	if (!mkdtemp(scratch) || chmod(scratch, 0755) < 0)
+		die("%s: %s", scratch, strerror(errno));
+	d.dir = scratch;
+	alive = time(NULL);
+	if (pthread_create(&thread, NULL, watchdog, NULL) != 0)
+		die("thread");
+	(void)setvbuf(stdout, NULL, _IOLBF, 0);
+	first = d.seed;
+	(void)printf("diffop: seeds %llu to %llu, %u operations each, ours: %s, reference: %s\n",
+		     (unsigned long long)first, (unsigned long long)(first + d.sequences - 1),
+		     d.ops, d.ours, d.plain ? "a plain directory" : d.ref);
+	for (; done < d.sequences && (failed == 0 || d.keep_going); done++, d.seed++) {
+		failed += !sequence(&d, ops);
+		if (failed)
+			d.minimise = false; /* one is enough to start with */
+	}
+	(void)printf("diffop: %u of %u sequences differ\n", failed, done);
+	free(ops);
+	if (io_remove_tree(AT_FDCWD, scratch) < 0)
+		return 2;
+	return failed ? 1 : 0;
+}
