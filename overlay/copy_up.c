@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "overlay/namei.h"
+#include "overlay/ops.h"
+#include "overlay/whiteout.h"
+
+/*
+ * Copy-up: the object is built in work/work with all that it is (data, owner, xattrs, mode, times),
+ * synced, and renamed into place; parents first. A file with hard links goes to work/links before
+ * that, so that each of its names, also those nobody has looked up yet, leads to the one copy.
+ */
+struct copy {
+	struct ovl_node *node;
+	struct ovl_obj *from;
+	struct stat st;
+	uint64_t keep; /* bytes of data */
+	bool links; /* becomes INDEXED */
+	char temp[24];
+};
+
+void ovl_temp_name(struct ovl_fs *fs, char buf[24])
+{
+	snprintf(buf, 24, "#%lx", atomic_fetch_add(&fs->temp, 1));
+}
+
+void ovl_temp_remove(struct ovl_fs *fs, const char *name)
+{
+	/* What stays is swept at the next mount. */
+	int r = ovl_sys_unlink(fs->work_fd, name, 0);
+
+	if (r == -EISDIR || r == -EPERM)
+		r = ovl_sys_unlink(fs->work_fd, name, AT_REMOVEDIR);
+	if (r == -ENOTEMPTY)
+		(void)!io_remove_tree(fs->work_fd, name);
+}
+
+static int copy_xattr(struct ovl_fs *fs, const struct copy *c, const char *name)
+{
+	cleanup_free char *value = NULL;
+	ssize_t len = ovl_lower_getxattr(c->from, name, NULL, 0);
+	int r;
+
+	if (len < 0)
+		return (int)len;
+	value = malloc((size_t)len + 1);
+	if (!value)
+		return -ENOMEM;
+	len = ovl_lower_getxattr(c->from, name, value, (size_t)len);
+	if (len < 0)
+		return (int)len;
+	r = ovl_sys_setxattr(fs->work_fd, c->temp, name, value, (size_t)len, 0);
+	/* What the upper cannot have is lost, but for what guards the file: as the kernel does it.
+	 */
+	if (r == -EOPNOTSUPP && strncmp(name, "system.posix_acl_", 17) != 0 &&
+	    strncmp(name, "security.", 9) != 0)
+		return 0;
+	/* Nor can who is not root set these: better a file without than none. */
+	if (r == -EPERM &&
+	    (strncmp(name, "trusted.", 8) == 0 || strncmp(name, "security.", 9) == 0))
+		return 0;
+	return r;
+}
+
+static int copy_xattrs(struct ovl_fs *fs, const struct copy *c)
+{
+	cleanup_free char *names = NULL;
+	ssize_t len = ovl_lower_listxattr(c->from, NULL, 0);
+	int r = 0;
+
+	if (len <= 0)
+		return len == -ENOTSUP ? 0 : (int)len;
+	names = malloc((size_t)len);
+	if (!names)
+		return -ENOMEM;
+	len = ovl_lower_listxattr(c->from, names, (size_t)len);
+	if (len < 0)
+		return (int)len;
+	for (char *p = names; r == 0 && p < names + len; p += strlen(p) + 1)
+		if (!ovl_xattr_is_mark(p))
+			r = copy_xattr(fs, c, p);
+	return r;
+}
+
+static int copy_data(struct ovl_fs *fs, const struct copy *c, int fd)
+{
+	struct ovl_data d = {.fd = -1};
+	uint64_t len;
+	int r = ovl_lower_open(c->from, &d);
+
+	if (r < 0)
+		return r;
+	len = d.size < c->keep ? d.size : c->keep;
+	if (d.fd >= 0 && len > 0)
+		r = ovl_sys_copy_data(d.fd, (off_t)d.off, fd, len);
+	/* A hole at the end, or all of it, is made by the size alone. */
+	if (r == 0 && len > 0)
+		r = ovl_sys_truncate(fd, (off_t)len);
+	ovl_data_release(&d);
+	(void)fs;
+	return r;
+}
+
+static int make_symlink(struct ovl_fs *fs, const struct copy *c)
+{
+	char target[4096 + 1];
+	ssize_t n = ovl_lower_readlink(c->from, target, sizeof(target) - 1);
+
+	if (n < 0)
+		return (int)n;
+	target[n] = '\0';
+	return ovl_sys_symlink(target, fs->work_fd, c->temp);
+}
+
+/* The object without its metadata. @ret_fd: of a regular file. */
+static int make_object(struct ovl_fs *fs, const struct copy *c, int *ret_fd)
+{
+	int fd;
+
+	switch (c->st.st_mode & S_IFMT) {
+	case S_IFREG:
+		fd = ovl_sys_open(fs->work_fd, c->temp, O_RDWR | O_CREAT | O_EXCL, 0600);
+		if (fd < 0)
+			return fd;
+		*ret_fd = fd;
+		return copy_data(fs, c, fd);
+	case S_IFDIR:
+		return ovl_sys_mkdir(fs->work_fd, c->temp, 0700);
+	case S_IFLNK:
+		return make_symlink(fs, c);
+	default:
+		return ovl_sys_mknod(fs->work_fd, c->temp, c->st.st_mode, c->st.st_rdev);
+	}
+}
+
+static int build(struct ovl_fs *fs, struct copy *c)
+{
+	const struct timespec ts[2] = {c->st.st_atim, c->st.st_mtim};
+	cleanup_close int fd = -1;
+	struct stat made;
+	int r;
+
+	ovl_temp_name(fs, c->temp);
+	r = make_object(fs, c, &fd);
+	if (r == 0)
+		r = ovl_sys_stat(fs->work_fd, c->temp, &made);
+	/* Owner before xattrs: chown takes security.capability away. */
+	if (r == 0)
+		r = ovl_set_owner(fs, fs->work_fd, c->temp, c->st.st_mode & S_IFMT, c->st.st_uid,
+				  c->st.st_gid, c->st.st_mode & 07777);
+	if (r == 0)
+		r = copy_xattrs(fs, c);
+	if (r == 0)
+		r = ovl_origin_set(fs, fs->work_fd, c->temp, c->node->number);
+	if (r == 0)
+		r = ovl_sys_utimens(fs->work_fd, c->temp, ts);
+	if (r == 0 && fd >= 0 && !fs->volatile_)
+		r = ovl_sys_fsync(fd, false);
+	if (r == 0)
+		c->node->upper_ino = made.st_ino;
+	return r;
+}
+
+int ovl_nlink_save_locked(struct ovl_fs *fs, struct ovl_node *n, bool relative)
+{
+	char name[24], value[24];
+	struct stat st;
+	int r, len;
+
+	snprintf(name, sizeof(name), "%" PRIu64, n->number);
+	if (relative) {
+		r = ovl_sys_stat(fs->links_fd, name, &st);
+		if (r < 0)
+			return r;
+		len = snprintf(value, sizeof(value), "U%+ld", (long)n->nlink - (long)st.st_nlink);
+	} else {
+		len = snprintf(value, sizeof(value), "=%d", n->nlink);
+	}
+	r = ovl_sys_setxattr(fs->links_fd, name, fs->mark[OVL_MARK_NLINK], value, (size_t)len, 0);
+	/* Symlinks and special files of an ordinary user have no user.*: counted by what is there.
+	 */
+	return r == -EPERM || r == -EOPNOTSUPP ? 0 : r;
+}
+
+/* The upper directory keeps its times: nothing happened in it that anybody can see. */
+static int place_in(int fd, struct ovl_fs *fs, const char *temp, const char *name)
+{
+	struct timespec ts[2];
+	struct stat st;
+	int r = ovl_sys_stat(fd, "", &st);
+
+	if (r == 0)
+		r = ovl_sys_rename(fs->work_fd, temp, fd, name, RENAME_NOREPLACE);
+	if (r < 0)
+		return r;
+	ts[0] = st.st_atim;
+	ts[1] = st.st_mtim;
+	/* It is in place: what remains is no failure of the copy-up. */
+	(void)!ovl_sys_utimens(fd, "", ts);
+	return 0;
+}
+
+/* work/links/NUMBER appears: from here on all names lead to the copy. */
+static int place_links_locked(struct ovl_fs *fs, struct copy *c)
+{
+	struct ovl_node *n = c->node;
+	char name[24];
+	int r;
+
+	snprintf(name, sizeof(name), "%" PRIu64, n->number);
+	n->nlink = (int)c->st.st_nlink;
+	r = ovl_links_add(fs->numbers, n->number, n->upper_ino);
+	if (r == 0)
+		r = ovl_sys_rename(fs->work_fd, c->temp, fs->links_fd, name, 0);
+	if (r < 0) {
+		ovl_links_remove(fs->numbers, n->number);
+		return r;
+	}
+	ovl_node_set(n, OVL_NODE_INDEXED | OVL_NODE_UPPER);
+	return 0;
+}
+
+static int place(struct ovl_fs *fs, struct copy *c)
+{
+	cleanup_dirfd struct ovl_dirfd *d = NULL;
+	struct ovl_node *n = c->node;
+	int r;
+
+	pthread_rwlock_wrlock(&fs->tree);
+	if (c->links) {
+		r = place_links_locked(fs, c);
+	} else if (!n->at.parent) {
+		/* Unlinked while in use: it needs no name any more. */
+		r = n->pin = ovl_sys_open(fs->work_fd, c->temp, O_PATH, 0);
+		if (r >= 0) {
+			ovl_temp_remove(fs, c->temp);
+			ovl_node_set(n, OVL_NODE_UPPER);
+			r = 0;
+		}
+	} else {
+		r = ovl_node_dirfd_locked(fs, n->at.parent, &d);
+		if (r == 0)
+			r = place_in(d->fd, fs, c->temp, n->at.name);
+		if (r == 0)
+			ovl_node_set(n, OVL_NODE_UPPER);
+	}
+	pthread_rwlock_unlock(&fs->tree);
+	return r;
+}
+
+static int copy_one(struct ovl_fs *fs, struct ovl_node *n, struct ovl_node *parent, uint64_t keep)
+{
+	struct copy c = {.node = n, .from = ovl_node_lowers(n)[0], .keep = keep};
+	int r = ovl_lower_stat(c.from, &c.st);
+
+	if (r < 0)
+		return r;
+	c.links = !S_ISDIR(n->type) && c.st.st_nlink > 1 && !ovl_node_has(n, OVL_NODE_ORPHAN);
+	if (parent) {
+		r = ovl_mark_impure(fs, parent);
+		if (r < 0)
+			return r;
+	}
+	r = build(fs, &c);
+	/* The count is written before the copy can be found. */
+	if (r == 0 && c.links) {
+		char value[24];
+		int len = snprintf(value, sizeof(value), "=%u", (unsigned int)c.st.st_nlink);
+
+		r = ovl_sys_setxattr(fs->work_fd, c.temp, fs->mark[OVL_MARK_NLINK], value,
+				     (size_t)len, 0);
+		if (r == -EPERM || r == -EOPNOTSUPP)
+			r = 0;
+	}
+	if (r == 0)
+		r = place(fs, &c);
+	if (r < 0)
+		ovl_temp_remove(fs, c.temp);
+	return r;
+}
+
+/* One copies, others wait; false when it is in the upper already. */
+static bool copy_start(struct ovl_fs *fs, struct ovl_node *n)
+{
+	bool mine;
+
+	pthread_mutex_lock(&fs->copy_lock);
+	while (!ovl_node_has(n, OVL_NODE_UPPER) && ovl_node_has(n, OVL_NODE_COPYING))
+		pthread_cond_wait(&fs->copy_done, &fs->copy_lock);
+	mine = !ovl_node_has(n, OVL_NODE_UPPER);
+	if (mine)
+		ovl_node_set(n, OVL_NODE_COPYING);
+	pthread_mutex_unlock(&fs->copy_lock);
+	return mine;
+}
+
+static void copy_end(struct ovl_fs *fs, struct ovl_node *n)
+{
+	pthread_mutex_lock(&fs->copy_lock);
+	ovl_node_clear(n, OVL_NODE_COPYING);
+	pthread_cond_broadcast(&fs->copy_done);
+	pthread_mutex_unlock(&fs->copy_lock);
+}
+
+/* The highest of @n and its parents that is not in the upper, and its parent: references. */
+static struct ovl_node *next_to_copy(struct ovl_fs *fs, struct ovl_node *n,
+				     struct ovl_node **ret_parent)
+{
+	struct ovl_node *found = NULL;
+
+	pthread_rwlock_rdlock(&fs->tree);
+	for (; n && !ovl_node_has(n, OVL_NODE_UPPER); n = n->at.parent)
+		found = n;
+	*ret_parent = NULL;
+	if (found) {
+		ovl_node_ref(fs, found);
+		if (found->at.parent)
+			*ret_parent = ovl_node_ref(fs, found->at.parent);
+	}
+	pthread_rwlock_unlock(&fs->tree);
+	return found;
+}
+
+/* Name @i of those known of @n: a reference to its parent and a copy; false when there are fewer.
+ */
+static bool nth_name(struct ovl_fs *fs, struct ovl_node *n, unsigned int i,
+		     struct ovl_node **ret_parent, char **ret_name)
+{
+	struct ovl_alias *a = &n->at;
+	bool found;
+
+	pthread_rwlock_rdlock(&fs->tree);
+	while (a && i-- > 0)
+		a = a->next;
+	found = a && a->parent;
+	if (found) {
+		*ret_parent = ovl_node_ref(fs, a->parent);
+		*ret_name = strdup(a->name);
+	}
+	pthread_rwlock_unlock(&fs->tree);
+	return found;
+}
+
+/*
+ * work/links has the copy; who reads the upper without us (a commit, the kernel) finds it by the
+ * names that are known by now.
+ */
+static int link_names(struct ovl_fs *fs, struct ovl_node *n)
+{
+	struct ovl_node *parent;
+	char *name;
+	int r = 0;
+
+	for (unsigned int i = 0; r == 0 && nth_name(fs, n, i, &parent, &name); i++) {
+		r = name ? ovl_copy_up(fs, parent, OVL_COPY_ALL) : -ENOMEM;
+		if (r == 0)
+			r = ovl_copy_up_name(fs, n, parent, name);
+		free(name);
+		ovl_node_unref(fs, parent);
+	}
+	return r;
+}
+
+int ovl_copy_up(struct ovl_fs *fs, struct ovl_node *n, uint64_t keep)
+{
+	struct ovl_node *next, *parent;
+	int r = 0;
+
+	if (!fs->has_upper)
+		return -EROFS;
+	while (r == 0 && !ovl_node_has(n, OVL_NODE_UPPER)) {
+		next = next_to_copy(fs, n, &parent);
+		if (!next)
+			break;
+		if (copy_start(fs, next)) {
+			r = copy_one(fs, next, parent, next == n ? keep : OVL_COPY_ALL);
+			copy_end(fs, next);
+			if (r == 0 && ovl_node_has(next, OVL_NODE_INDEXED))
+				r = link_names(fs, next);
+		}
+		ovl_node_unref(fs, parent);
+		ovl_node_unref(fs, next);
+	}
+	return r;
+}
+
+int ovl_copy_up_name(struct ovl_fs *fs, struct ovl_node *n, struct ovl_node *parent,
+		     const char *name)
+{
+	cleanup_dirfd struct ovl_dirfd *d = NULL;
+	char number[24], temp[24];
+	struct stat st;
+	int r = ovl_copy_up(fs, n, OVL_COPY_ALL);
+
+	if (r < 0 || !ovl_node_has(n, OVL_NODE_INDEXED))
+		return r;
+	r = ovl_mark_impure(fs, parent);
+	if (r < 0)
+		return r;
+	snprintf(number, sizeof(number), "%" PRIu64, n->number);
+	ovl_temp_name(fs, temp);
+	pthread_rwlock_wrlock(&fs->tree);
+	r = ovl_node_dirfd_locked(fs, parent, &d);
+	if (r == 0)
+		r = ovl_sys_stat(d->fd, name, &st);
+	if (r == -ENOENT) {
+		/* The count stays while the inode gets one more name. */
+		r = ovl_nlink_save_locked(fs, n, false);
+		if (r == 0)
+			r = ovl_sys_link(fs->links_fd, number, fs->work_fd, temp);
+		if (r == 0) {
+			r = place_in(d->fd, fs, temp, name);
+			if (r < 0)
+				ovl_temp_remove(fs, temp);
+		}
+	}
+	pthread_rwlock_unlock(&fs->tree);
+	return r;
+}

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "overlay/ops.h"
+
+/*
+ * Open files. A handle belongs to a node, not to where its data happened to be: one opened for
+ * reading on a lower file reads the copy as soon as there is one.
+ */
+struct ovl_file {
+	struct ovl_node *node; /* a reference */
+	struct ovl_data lower; /* what it was opened on; stays open for readers under way */
+	pthread_mutex_t lock; /* one thread opens the copy */
+	atomic_int fd; /* in the upper; -1: not yet */
+	bool writable;
+};
+
+/* Flags that mean nothing below us: the kernel does O_APPEND and O_TRUNC, names are resolved. */
+#define FLAGS_OURS (O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_DIRECT | O_NOATIME)
+
+static int open_upper(struct ovl_fs *fs, struct ovl_node *n, int flags)
+{
+	struct ovl_at at cleanup_at = OVL_AT_INIT;
+	int r;
+
+	flags &= ~FLAGS_OURS;
+	if (fs->volatile_)
+		flags &= ~(O_SYNC | O_DSYNC);
+	pthread_rwlock_rdlock(&fs->tree);
+	r = ovl_at_get_locked(fs, n, &at);
+	if (r == 0)
+		r = *at.name ? ovl_sys_open(at.fd, at.name, flags | O_NONBLOCK, 0)
+			     : ovl_sys_reopen(at.fd, flags | O_NONBLOCK);
+	pthread_rwlock_unlock(&fs->tree);
+	return r;
+}
+
+int ovl_file_new(struct ovl_fs *fs, struct ovl_node *n, int fd, struct ovl_file **ret)
+{
+	struct ovl_file *f = calloc(1, sizeof(*f));
+
+	if (!f) {
+		if (fd >= 0)
+			(void)close(fd);
+		return -ENOMEM;
+	}
+	f->node = ovl_node_ref(fs, n);
+	f->lower.fd = -1;
+	atomic_init(&f->fd, fd);
+	f->writable = fd >= 0 && (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY;
+	pthread_mutex_init(&f->lock, NULL);
+	*ret = f;
+	return 0;
+}
+
+int ovl_open(struct ovl_fs *fs, struct ovl_node *n, int flags, struct ovl_file **ret)
+{
+	bool write = (flags & O_ACCMODE) != O_RDONLY || flags & O_TRUNC;
+	struct ovl_data lower = {.fd = -1};
+	int fd = -1, r = 0;
+
+	if (!S_ISREG(n->type))
+		return S_ISDIR(n->type) ? -EISDIR : S_ISLNK(n->type) ? -ELOOP : -ENXIO;
+	if (write)
+		r = ovl_copy_up(fs, n, flags & O_TRUNC ? 0 : OVL_COPY_ALL);
+	if (r < 0)
+		return r;
+	if (ovl_node_has(n, OVL_NODE_UPPER))
+		r = fd = open_upper(fs, n, flags);
+	else
+		r = ovl_lower_open(ovl_node_lowers(n)[0], &lower);
+	if (r >= 0 && flags & O_TRUNC) {
+		r = ovl_sys_truncate(fd, 0);
+		if (r < 0)
+			(void)close(fd);
+	}
+	if (r < 0)
+		return r;
+	r = ovl_file_new(fs, n, fd, ret);
+	if (r < 0)
+		ovl_data_release(&lower);
+	else
+		(*ret)->lower = lower;
+	return r;
+}
+
+void ovl_close(struct ovl_fs *fs, struct ovl_file *f)
+{
+	int fd = atomic_load(&f->fd);
+
+	if (fd >= 0)
+		(void)close(fd);
+	ovl_data_release(&f->lower);
+	pthread_mutex_destroy(&f->lock);
+	ovl_node_unref(fs, f->node);
+	free(f);
+}
+
+/* The fd in the upper to read from; -1: the lower one is still right. */
+static int read_fd(struct ovl_fs *fs, struct ovl_file *f, int *ret)
+{
+	int fd = atomic_load_explicit(&f->fd, memory_order_acquire);
+
+	if (fd < 0 && ovl_node_has(f->node, OVL_NODE_UPPER)) {
+		pthread_mutex_lock(&f->lock);
+		fd = atomic_load(&f->fd);
+		if (fd < 0) {
+			fd = open_upper(fs, f->node, O_RDONLY);
+			if (fd >= 0)
+				atomic_store_explicit(&f->fd, fd, memory_order_release);
+		}
+		pthread_mutex_unlock(&f->lock);
+		if (fd < 0)
+			return fd;
+	}
+	*ret = fd;
+	return 0;
+}
+
+int ovl_read_map(struct ovl_fs *fs, struct ovl_file *f, off_t off, size_t len, struct ovl_span *ret)
+{
+	uint64_t left;
+	int fd, r = read_fd(fs, f, &fd);
+
+	if (r < 0)
+		return r;
+	if (off < 0)
+		return -EINVAL;
+	*ret = (struct ovl_span){.fd = fd, .off = off, .len = len};
+	if (fd >= 0)
+		return 0;
+	left = (uint64_t)off < f->lower.size ? f->lower.size - (uint64_t)off : 0;
+	if (ret->len > left)
+		ret->len = (size_t)left;
+	ret->fd = f->lower.fd;
+	ret->off = (off_t)f->lower.off + off;
+	return 0;
+}
+
+int ovl_write_fd(struct ovl_file *f)
+{
+	return f->writable ? atomic_load(&f->fd) : -EBADF;
+}
+
+int ovl_fsync(struct ovl_fs *fs, struct ovl_file *f, bool data_only)
+{
+	int fd, r = read_fd(fs, f, &fd);
+
+	if (r < 0 || fd < 0 || fs->volatile_)
+		return r;
+	return ovl_sys_fsync(fd, data_only);
+}
+
+int ovl_fallocate(struct ovl_fs *fs, struct ovl_file *f, int mode, off_t off, off_t len)
+{
+	int fd = ovl_write_fd(f);
+
+	(void)fs;
+	return fd < 0 ? fd : ovl_sys_fallocate(fd, mode, off, len);
+}
+
+/* SEEK_DATA and SEEK_HOLE in the part of a device file that is this file. */
+static int seek_lower(const struct ovl_data *d, off_t off, int whence, off_t *ret)
+{
+	off_t r;
+
+	if (off < 0 || (uint64_t)off >= d->size)
+		return -ENXIO;
+	if (d->fd < 0) {
+		if (whence == SEEK_DATA)
+			return -ENXIO;
+		*ret = off;
+		return 0;
+	}
+	r = ovl_sys_lseek(d->fd, (off_t)d->off + off, whence);
+	if (r < 0)
+		return (int)r;
+	r -= (off_t)d->off;
+	if ((uint64_t)r >= d->size) {
+		if (whence == SEEK_DATA)
+			return -ENXIO;
+		r = (off_t)d->size;
+	}
+	*ret = r;
+	return 0;
+}
+
+int ovl_lseek(struct ovl_fs *fs, struct ovl_file *f, off_t off, int whence, off_t *ret)
+{
+	int fd, r = read_fd(fs, f, &fd);
+	off_t at;
+
+	if (r < 0)
+		return r;
+	if (whence != SEEK_DATA && whence != SEEK_HOLE)
+		return -EINVAL;
+	if (fd < 0)
+		return seek_lower(&f->lower, off, whence, ret);
+	at = ovl_sys_lseek(fd, off, whence);
+	if (at < 0)
+		return (int)at;
+	*ret = at;
+	return 0;
+}
+
+/* Where no file system does it for us. */
+static ssize_t copy_by_hand(int in, off_t in_off, int out, off_t out_off, size_t len)
+{
+	char buf[8192];
+	ssize_t n, done = 0;
+
+	/* A part is an answer too, and no request may last for ever. */
+	if (len > 64 << 20)
+		len = 64 << 20;
+
+	while (len > 0) {
+		n = pread(in, buf, len < sizeof(buf) ? len : sizeof(buf), in_off + done);
+		if (n <= 0)
+			return done > 0 || n == 0 ? done : -errno;
+		n = pwrite(out, buf, (size_t)n, out_off + done);
+		if (n < 0)
+			return done > 0 ? done : -errno;
+		done += n;
+		len -= (size_t)n;
+	}
+	return done;
+}
+
+ssize_t ovl_copy_range(struct ovl_fs *fs, struct ovl_file *in, off_t in_off, struct ovl_file *out,
+		       off_t out_off, size_t len)
+{
+	struct ovl_span from;
+	int fd = ovl_write_fd(out), r = ovl_read_map(fs, in, in_off, len, &from);
+	ssize_t n;
+
+	if (r < 0 || fd < 0)
+		return r < 0 ? r : fd;
+	/* Zeros are not worth a way of their own: the kernel falls back to read and write. */
+	if (from.fd < 0)
+		return -EOPNOTSUPP;
+	if (from.len == 0)
+		return 0;
+	n = ovl_sys_copy_range(from.fd, from.off, fd, out_off, from.len);
+	if (n == -EXDEV || n == -EINVAL || n == -ENOSYS || n == -EOPNOTSUPP)
+		n = copy_by_hand(from.fd, from.off, fd, out_off, from.len);
+	return n;
+}

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "overlay/fs.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "overlay/node.h"
+#include "overlay/whiteout.h"
+
+#define DIRFDS_MAX 1024
+
+/* Idle directory fds: a part of what we may have, so that open files have the rest. */
+static size_t dirfds_max(void)
+{
+	struct rlimit rl;
+	size_t max;
+
+	if (getrlimit(RLIMIT_NOFILE, &rl) < 0)
+		return 64;
+	if (rl.rlim_cur < rl.rlim_max) {
+		rl.rlim_cur = rl.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &rl);
+	}
+	max = rl.rlim_cur / 8;
+	return max > DIRFDS_MAX ? DIRFDS_MAX : max < 16 ? 16 : max;
+}
+
+/* trusted.* needs CAP_SYS_ADMIN in the first user namespace; asking the upper is the sure way. */
+static bool may_trusted(const struct ovl_fs *fs)
+{
+	static const char probe[] = OVL_XATTR_TRUSTED "snap.probe";
+
+	if (!fs->has_upper)
+		return geteuid() == 0;
+	if (ovl_sys_setxattr(fs->work_fd, "", probe, "y", 1, 0) < 0)
+		return false;
+	(void)!ovl_sys_removexattr(fs->work_fd, "", probe);
+	return true;
+}
+
+static void set_marks(struct ovl_fs *fs)
+{
+	static const char *const names[OVL_MARK_COUNT] = {
+		[OVL_MARK_OPAQUE] = "opaque",	 [OVL_MARK_REDIRECT] = "redirect",
+		[OVL_MARK_IMPURE] = "impure",	 [OVL_MARK_ORIGIN] = "snap.origin",
+		[OVL_MARK_NLINK] = "snap.nlink",
+	};
+	const char *prefix = may_trusted(fs) ? OVL_XATTR_TRUSTED : OVL_XATTR_USER;
+
+	for (int i = 0; i < OVL_MARK_COUNT; i++)
+		snprintf(fs->mark[i], sizeof(fs->mark[i]), "%s%s", prefix, names[i]);
+}
+
+static int open_layers(struct ovl_fs *fs, const struct ovl_config *c, struct err *err)
+{
+	fs->layers = calloc(c->n_lowers + 1, sizeof(*fs->layers));
+	if (!fs->layers)
+		return err_set(err, -ENOMEM, "open the layers");
+	for (size_t i = 0; i < c->n_lowers; i++) {
+		int r = ovl_layer_open(c->lowers[i], fs->fds, &fs->layers[i], err);
+
+		if (r < 0)
+			return r;
+		fs->layers[i]->batch = (unsigned int)(c->n_lowers - 1 - i);
+		fs->n_layers++;
+	}
+	return 0;
+}
+
+static int root_stat(struct ovl_fs *fs, struct ovl_entry *e)
+{
+	int r;
+
+	if (!fs->has_upper)
+		return ovl_lower_stat(fs->layers[0]->root, &e->st);
+	r = ovl_sys_stat(fs->upper_fd, "", &e->st);
+	if (r < 0)
+		return r;
+	e->upper = true;
+	return 0;
+}
+
+/* The root merges all roots, but for what an opaque upper hides. */
+static int make_root(struct ovl_fs *fs, struct err *err)
+{
+	struct ovl_entry e cleanup_entry = OVL_ENTRY_INIT;
+	struct stat bottom;
+	char opaque = 'n';
+	int r = root_stat(fs, &e);
+
+	if (r < 0)
+		return err_set(err, r, "read the root");
+	if (!S_ISDIR(e.st.st_mode))
+		return err_msg(err, -ENOTDIR, "the root of the uppermost layer is no directory");
+	if (fs->has_upper)
+		(void)!ovl_sys_getxattr(fs->upper_fd, "", fs->mark[OVL_MARK_OPAQUE], &opaque, 1);
+	if (opaque != 'y' && fs->n_layers > 0) {
+		e.lowers = calloc(fs->n_layers, sizeof(*e.lowers));
+		if (!e.lowers)
+			return err_set(err, -ENOMEM, "read the root");
+		for (size_t i = 0; i < fs->n_layers; i++)
+			e.lowers[e.n_lowers++] = ovl_obj_ref(fs->layers[i]->root);
+	}
+	/* The same number whether there is an upper or not, and however many layers: the lowest
+	 * root's. */
+	r = 0;
+	if (fs->n_layers > 0) {
+		struct ovl_layer *l = fs->layers[fs->n_layers - 1];
+
+		r = ovl_lower_stat(l->root, &bottom);
+		if (r == 0)
+			r = ovl_number(fs->numbers, l->batch, bottom.st_ino, 0, &e.number);
+	} else {
+		r = ovl_number(fs->numbers, fs->upper_batch, e.st.st_ino, 0, &e.number);
+	}
+	if (r == 0)
+		r = ovl_node_get(fs, NULL, "", &e, true, &fs->root);
+	return r < 0 ? err_set(err, r, "read the root") : 0;
+}
+
+int ovl_fs_open(const struct ovl_config *c, struct ovl_fs **ret, struct err *err)
+{
+	struct ovl_fs *fs = calloc(1, sizeof(*fs));
+	pthread_rwlockattr_t attr;
+	int r;
+
+	if (!fs)
+		return err_set(err, -ENOMEM, "open the overlay");
+	fs->upper_fd = fs->work_base_fd = fs->work_fd = fs->links_fd = -1;
+	fs->has_upper = c->upper && c->work;
+	fs->redirect_dir = c->redirect_dir;
+	fs->volatile_ = c->volatile_;
+	fs->uid = geteuid();
+	fs->gid = getegid();
+	fs->owner_xattr = fs->uid != 0;
+	fs->base = c->ino_batch << 32;
+	fs->upper_batch = (unsigned int)c->n_lowers;
+	pthread_rwlockattr_init(&attr);
+	/* Readers come all the time: without this a rename would wait for ever. No one reads twice.
+	 */
+	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&fs->tree, &attr);
+	pthread_rwlockattr_destroy(&attr);
+	pthread_mutex_init(&fs->copy_lock, NULL);
+	pthread_cond_init(&fs->copy_done, NULL);
+	fs->fds = ovl_real_cache_new(dirfds_max());
+	fs->numbers = ovl_numbers_new((unsigned int)c->n_lowers + 1);
+	r = ovl_table_init(&fs->table);
+	if (r < 0 || !fs->fds || !fs->numbers)
+		r = err_set(err, -ENOMEM, "open the overlay");
+	if (r == 0 && !fs->has_upper && c->n_lowers == 0)
+		r = err_msg(err, -EINVAL, "no layers: lowerdir= is missing");
+	if (r == 0)
+		r = open_layers(fs, c, err);
+	if (r == 0 && fs->has_upper)
+		r = ovl_work_open(fs, c, err);
+	if (r == 0) {
+		set_marks(fs);
+		r = make_root(fs, err);
+	}
+	if (r < 0) {
+		ovl_fs_close(fs);
+		return r;
+	}
+	*ret = fs;
+	return 0;
+}
+
+/* The kernel does not give back what it knows when the mount goes: every node is let go of here. */
+static void drop_nodes(struct ovl_fs *fs)
+{
+	struct ovl_table *t = &fs->table;
+
+	for (size_t i = 0; t->buckets && i < t->n_buckets;) {
+		struct ovl_node *n = t->buckets[i];
+
+		while (n && n->lookups == 0)
+			n = n->hash_next;
+		if (n)
+			ovl_node_forget(fs, n, n->lookups);
+		else
+			i++;
+	}
+}
+
+void ovl_fs_close(struct ovl_fs *fs)
+{
+	if (!fs)
+		return;
+	drop_nodes(fs);
+	ovl_node_unref(fs, NULL);
+	ovl_table_release(&fs->table);
+	for (size_t i = 0; i < fs->n_layers; i++)
+		ovl_layer_close(fs->layers[i]);
+	free(fs->layers);
+	ovl_numbers_free(fs->numbers);
+	ovl_real_cache_free(fs->fds);
+	ovl_work_close(fs);
+	pthread_rwlock_destroy(&fs->tree);
+	pthread_mutex_destroy(&fs->copy_lock);
+	pthread_cond_destroy(&fs->copy_done);
+	free(fs);
+}

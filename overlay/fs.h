@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "overlay/lower.h"
+#include "overlay/overlay.h"
+
+/*
+ * fs - one overlay, opened: its layers, its upper, and the nodes the kernel
+ * knows. All state that lasts is on disk; a struct ovl_fs can be thrown away
+ * and opened again at any moment.
+ *
+ *	r = ovl_fs_open(&config, &fs, err);
+ *	r = ovl_lookup(fs, fs->root, "etc", &node, &st);      overlay/ops.h
+ *	ovl_node_forget(fs, node, 1);
+ *	ovl_fs_close(fs);
+ *
+ * Locks and their order: docs/LOCKING.md.
+ */
+
+/* A name of a node. A directory has one, a file with hard links one for each name the kernel knows.
+ */
+struct ovl_alias {
+	struct ovl_alias *next;
+	struct ovl_node *parent; /* a reference; NULL: no name (the root, or removed) */
+	char *name;
+};
+
+enum ovl_node_flags {
+	OVL_NODE_UPPER = 1 << 0, /* the object is in the upper; never goes away again */
+	OVL_NODE_INDEXED = 1 << 1, /* it is at work/links/NUMBER, whatever its names */
+	OVL_NODE_ORPHAN = 1 << 2, /* removed, and still referred to */
+	OVL_NODE_IMPURE = 1 << 3, /* upper directory: entries may have an origin */
+	OVL_NODE_PURE = 1 << 4, /* ... or are known not to */
+	OVL_NODE_NO_ACL = 1 << 5, /* directory: known to have no default ACL */
+	OVL_NODE_COPYING = 1 << 6, /* under fs->copy_lock */
+};
+
+struct ovl_node {
+	uint64_t number; /* relative to fs->base; what is seen is the sum */
+	struct ovl_node *hash_next; /* under table->lock */
+	uint64_t lookups; /* under table->lock: the kernel's */
+	unsigned int refs; /* under table->lock: all references; ->lookups > 0 is one */
+	bool hashed; /* under table->lock */
+	atomic_uint flags;
+	mode_t type; /* S_IFMT part */
+	struct ovl_alias at; /* under fs->tree, as all to its aliases */
+	int pin; /* under fs->tree: O_PATH fd of an object without a known name, or -1 */
+	int nlink; /* under fs->tree: INDEXED only, names in the union */
+	unsigned int n_lowers; /* directories: merged, uppermost first; others: 0 or 1 */
+	union {
+		struct ovl_obj *one; /* n_lowers == 1 */
+		struct ovl_obj **many; /* n_lowers > 1 */
+	};
+	char *redirect; /* under fs->tree: directory in the upper whose lowers have another name */
+	uint64_t upper_ino; /* the host's; valid with UPPER */
+};
+
+struct ovl_table {
+	pthread_mutex_t lock;
+	struct ovl_node **buckets; /* under lock */
+	size_t n_buckets, count; /* under lock */
+};
+
+struct ovl_numbers; /* number.c */
+
+enum ovl_mark {
+	OVL_MARK_OPAQUE,
+	OVL_MARK_REDIRECT,
+	OVL_MARK_IMPURE,
+	OVL_MARK_ORIGIN,
+	OVL_MARK_NLINK,
+	OVL_MARK_COUNT
+};
+
+struct ovl_fs {
+	struct ovl_layer **layers; /* uppermost first */
+	size_t n_layers;
+	struct ovl_real_cache *fds;
+	struct ovl_node *root;
+	struct ovl_table table;
+	struct ovl_numbers *numbers;
+	uint64_t base; /* added to every number that is seen */
+	unsigned int upper_batch; /* of inodes that are born in the upper */
+
+	bool has_upper, redirect_dir, volatile_;
+	bool owner_xattr; /* owners that we may not set are kept in an xattr */
+	uid_t uid; /* who we are: what needs no chown */
+	gid_t gid;
+	char mark[OVL_MARK_COUNT][48]; /* xattr names */
+	int upper_fd, work_base_fd, work_fd,
+		links_fd; /* -1 without an upper; work/work, work/links */
+	dev_t upper_dev;
+	atomic_ulong temp; /* for names in work/work */
+
+	/*
+	 * Where nodes are: ->at, ->pin, ->redirect of every node. Held for reading while a
+	 * place is turned into an fd or used in one call, for writing from the call that
+	 * changes a place on disk to the change in memory.
+	 */
+	pthread_rwlock_t tree;
+	pthread_mutex_t copy_lock; /* OVL_NODE_COPYING of all nodes */
+	pthread_cond_t copy_done;
+};
+
+int ovl_fs_open(const struct ovl_config *c, struct ovl_fs **ret, struct err *err) OVL_MUST;
+void ovl_fs_close(struct ovl_fs *fs); /* NULL is fine */
+/* work.c: the work directory. */
+int ovl_work_open(struct ovl_fs *fs, const struct ovl_config *c, struct err *err) OVL_MUST;
+void ovl_work_close(struct ovl_fs *fs);
+
+static inline unsigned int ovl_node_has(const struct ovl_node *n, unsigned int flags)
+{
+	return atomic_load_explicit(&n->flags, memory_order_acquire) & flags;
+}
+static inline void ovl_node_set(struct ovl_node *n, unsigned int flags)
+{
+	atomic_fetch_or_explicit(&n->flags, flags, memory_order_acq_rel);
+}
+static inline void ovl_node_clear(struct ovl_node *n, unsigned int flags)
+{
+	atomic_fetch_and_explicit(&n->flags, ~flags, memory_order_acq_rel);
+}
+/* n_lowers of them, borrowed. They never change. */
+static inline struct ovl_obj **ovl_node_lowers(struct ovl_node *n)
+{
+	return n->n_lowers > 1 ? n->many : &n->one;
+}

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "overlay/namei.h"
+#include "overlay/ops.h"
+
+void ovl_fix_stat(struct ovl_fs *fs, struct ovl_node *n, struct stat *st)
+{
+	bool orphan = ovl_node_has(n, OVL_NODE_ORPHAN);
+
+	st->st_ino = fs->base + n->number;
+	if (S_ISDIR(st->st_mode)) {
+		/* What is merged cannot be counted cheaply: 1 says so, and stays over copy-up. */
+		if (orphan)
+			st->st_nlink = 0;
+		else if (n->n_lowers > 1 || (n->n_lowers > 0 && fs->has_upper))
+			st->st_nlink = 1;
+	} else if (ovl_node_has(n, OVL_NODE_INDEXED)) {
+		st->st_nlink = (nlink_t)(n->nlink > 0 ? n->nlink : 0);
+	} else if (orphan) {
+		st->st_nlink = 0;
+	}
+}
+
+int ovl_lookup(struct ovl_fs *fs, struct ovl_node *parent, const char *name, struct ovl_node **ret,
+	       struct stat *ret_st)
+{
+	struct ovl_entry e cleanup_entry = OVL_ENTRY_INIT;
+	int r = ovl_resolve(fs, parent, name, &e);
+
+	if (r < 0)
+		return r;
+	if (!e.found)
+		return -ENOENT;
+	r = ovl_node_get(fs, parent, name, &e, true, ret);
+	if (r < 0)
+		return r;
+	*ret_st = e.st;
+	ovl_fix_stat(fs, *ret, ret_st);
+	return 0;
+}
+
+int ovl_getattr(struct ovl_fs *fs, struct ovl_node *n, struct stat *ret)
+{
+	struct ovl_at at cleanup_at = OVL_AT_INIT;
+	int r;
+
+	if (!ovl_node_has(n, OVL_NODE_UPPER)) {
+		r = ovl_lower_stat(ovl_node_lowers(n)[0], ret);
+		if (r == 0)
+			ovl_fix_stat(fs, n, ret);
+		return r;
+	}
+	pthread_rwlock_rdlock(&fs->tree);
+	r = ovl_at_get_locked(fs, n, &at);
+	if (r == 0)
+		r = ovl_sys_stat(at.fd, at.name, ret);
+	if (r == 0 && fs->owner_xattr)
+		ovl_override_read(at.fd, at.name, ret);
+	if (r == 0)
+		ovl_fix_stat(fs, n, ret);
+	pthread_rwlock_unlock(&fs->tree);
+	return r;
+}
+
+/* The mode that an object of an ordinary user has on disk: as asked for, and we can work with it.
+ */
+static mode_t workable_mode(mode_t type, mode_t mode)
+{
+	return mode | (S_ISDIR(type) ? 0700 : 0600);
+}
+
+int ovl_set_owner(struct ovl_fs *fs, int fd, const char *name, mode_t type, uid_t uid, gid_t gid,
+		  mode_t mode)
+{
+	char value[64];
+	int r, n;
+
+	if (!fs->owner_xattr) {
+		r = uid == fs->uid && gid == fs->gid ? 0 : ovl_sys_chown(fd, name, uid, gid);
+		/* After chown, which takes suid and sgid away. */
+		if (r == 0 && !S_ISLNK(type))
+			r = ovl_sys_chmod(fd, name, mode & 07777);
+		return r;
+	}
+	if (!S_ISREG(type) && !S_ISDIR(type)) {
+		if (uid != fs->uid || gid != fs->gid)
+			return -EPERM;
+		return S_ISLNK(type) ? 0 : ovl_sys_chmod(fd, name, mode & 07777);
+	}
+	/* First where we can write it, then the mode: an xattr wants write permission. */
+	r = ovl_sys_chmod(fd, name, workable_mode(type, mode & 0777));
+	if (r < 0)
+		return r;
+	if (uid == fs->uid && gid == fs->gid && mode == workable_mode(type, mode & 0777)) {
+		r = ovl_sys_removexattr(fd, name, OVL_XATTR_OVERRIDE);
+		return r == -ENODATA ? 0 : r;
+	}
+	n = snprintf(value, sizeof(value), "%u:%u:0%o", uid, gid, mode & 07777);
+	return ovl_sys_setxattr(fd, name, OVL_XATTR_OVERRIDE, value, (size_t)n, 0);
+}
+
+static int set_times_locked(const struct ovl_at *at, const struct stat *attr, unsigned int set)
+{
+	struct timespec ts[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_OMIT}};
+
+	if (set & OVL_SET_ATIME_NOW)
+		ts[0].tv_nsec = UTIME_NOW;
+	else if (set & OVL_SET_ATIME)
+		ts[0] = attr->st_atim;
+	if (set & OVL_SET_MTIME_NOW)
+		ts[1].tv_nsec = UTIME_NOW;
+	else if (set & OVL_SET_MTIME)
+		ts[1] = attr->st_mtim;
+	return ovl_sys_utimens(at->fd, at->name, ts);
+}
+
+/* chown and chmod together: the order matters, for chown takes bits away. */
+static int set_owner_locked(struct ovl_fs *fs, struct ovl_node *n, const struct ovl_at *at,
+			    const struct stat *attr, unsigned int set)
+{
+	uid_t uid = set & OVL_SET_UID ? attr->st_uid : (uid_t)-1;
+	gid_t gid = set & OVL_SET_GID ? attr->st_gid : (gid_t)-1;
+	struct stat st;
+	int r = 0;
+
+	if (fs->owner_xattr) {
+		r = ovl_sys_stat(at->fd, at->name, &st);
+		if (r < 0)
+			return r;
+		ovl_override_read(at->fd, at->name, &st);
+		return ovl_set_owner(fs, at->fd, at->name, n->type,
+				     set & OVL_SET_UID ? attr->st_uid : st.st_uid,
+				     set & OVL_SET_GID ? attr->st_gid : st.st_gid,
+				     (set & OVL_SET_MODE ? attr->st_mode : st.st_mode) & 07777);
+	}
+	if (set & (OVL_SET_UID | OVL_SET_GID))
+		r = ovl_sys_chown(at->fd, at->name, uid, gid);
+	if (r == 0 && set & OVL_SET_MODE)
+		r = S_ISLNK(n->type) ? -EOPNOTSUPP
+				     : ovl_sys_chmod(at->fd, at->name, attr->st_mode & 07777);
+	return r;
+}
+
+static int set_size(struct ovl_fs *fs, struct ovl_node *n, off_t size, struct ovl_file *file)
+{
+	struct ovl_at at cleanup_at = OVL_AT_INIT;
+	cleanup_close int own = -1;
+	int r, fd = file ? ovl_write_fd(file) : -EBADF;
+
+	if (fd < 0) {
+		pthread_rwlock_rdlock(&fs->tree);
+		r = ovl_at_get_locked(fs, n, &at);
+		if (r == 0)
+			r = own = *at.name ? ovl_sys_open(at.fd, at.name, O_WRONLY | O_NONBLOCK, 0)
+					   : ovl_sys_reopen(at.fd, O_WRONLY | O_NONBLOCK);
+		pthread_rwlock_unlock(&fs->tree);
+		if (r < 0)
+			return r;
+		fd = own;
+	}
+	return ovl_sys_truncate(fd, size);
+}
+
+int ovl_setattr(struct ovl_fs *fs, struct ovl_node *n, const struct stat *attr, unsigned int set,
+		struct ovl_file *file, struct stat *ret)
+{
+	uint64_t keep = set & OVL_SET_SIZE ? (uint64_t)attr->st_size : OVL_COPY_ALL;
+	struct ovl_at at cleanup_at = OVL_AT_INIT;
+	int r;
+
+	if (set & OVL_SET_SIZE && !S_ISREG(n->type))
+		return S_ISDIR(n->type) ? -EISDIR : -EINVAL;
+	r = ovl_copy_up(fs, n, keep);
+	if (r == 0 && set & OVL_SET_SIZE)
+		r = set_size(fs, n, attr->st_size, file);
+	if (r < 0)
+		return r;
+	pthread_rwlock_rdlock(&fs->tree);
+	r = ovl_at_get_locked(fs, n, &at);
+	if (r == 0 && set & (OVL_SET_UID | OVL_SET_GID | OVL_SET_MODE))
+		r = set_owner_locked(fs, n, &at, attr, set);
+	if (r == 0 && set & (OVL_SET_ATIME | OVL_SET_MTIME | OVL_SET_ATIME_NOW | OVL_SET_MTIME_NOW))
+		r = set_times_locked(&at, attr, set);
+	pthread_rwlock_unlock(&fs->tree);
+	return r < 0 ? r : ovl_getattr(fs, n, ret);
+}
+
+int ovl_readlink(struct ovl_fs *fs, struct ovl_node *n, char *buf, size_t size)
+{
+	struct ovl_at at cleanup_at = OVL_AT_INIT;
+	ssize_t len;
+	int r;
+
+	if (!S_ISLNK(n->type))
+		return -EINVAL;
+	if (!ovl_node_has(n, OVL_NODE_UPPER)) {
+		len = ovl_lower_readlink(ovl_node_lowers(n)[0], buf, size - 1);
+	} else {
+		pthread_rwlock_rdlock(&fs->tree);
+		r = ovl_at_get_locked(fs, n, &at);
+		len = r < 0 ? r : ovl_sys_readlink(at.fd, at.name, buf, size - 1);
+		pthread_rwlock_unlock(&fs->tree);
+	}
+	if (len >= 0)
+		buf[len] = '\0';
+	return (int)len;
+}
+
+int ovl_statfs(struct ovl_fs *fs, struct statvfs *ret)
+{
+	int r = fs->has_upper ? ovl_sys_statvfs(fs->upper_fd, ret)
+			      : fs->layers[0]->ops->statvfs(fs->layers[0], ret);
+
+	if (r == 0)
+		ret->f_namemax = 255;
+	return r;
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define FUSE_USE_VERSION 312
+#include <errno.h>
+#include <fuse3/fuse_lowlevel.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/strbuf.h"
+#include "overlay/fs.h"
+#include "overlay/overlay.h"
+#include "overlay/session_ops.h"
+#include "overlay/sys.h"
+
+struct ovl_session {
+	struct ovl_fs *fs;
+	struct fuse_session *se;
+	bool mounted;
+	unsigned int threads;
+};
+
+#define THREADS_DEFAULT 8
+
+/* "a\,b\\": as libfuse reads option strings. */
+static int add_escaped(struct strbuf *s, const char *text)
+{
+	int r = 0;
+
+	for (; r == 0 && *text; text++) {
+		if (*text == ',' || *text == '\\')
+			r = strbuf_addc(s, '\\');
+		if (r == 0)
+			r = strbuf_addc(s, *text);
+	}
+	return r;
+}
+
+static int mount_options(const struct ovl_config *c, struct strbuf *s)
+{
+	/* Root of a namespace mounts for its users; another one needs user_allow_other. */
+	bool others = c->allow_other_set ? c->allow_other : geteuid() == 0;
+	int r = strbuf_adds(s, "default_permissions,subtype=snapfs,fsname=");
+
+	if (r == 0)
+		r = add_escaped(s, c->source ? c->source : "snapfs");
+	if (r == 0 && others)
+		r = strbuf_adds(s, ",allow_other");
+	if (r == 0 && (c->read_only || !c->upper))
+		r = strbuf_adds(s, ",ro");
+	if (r == 0 && c->dev)
+		r = strbuf_adds(s, ",dev");
+	if (r == 0 && c->suid)
+		r = strbuf_adds(s, ",suid");
+	return r;
+}
+
+static int new_session(struct ovl_session *s, const struct ovl_config *c, struct err *err)
+{
+	struct strbuf opts CLEANUP(strbuf_release) = STRBUF_INIT;
+	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+	int r = mount_options(c, &opts);
+
+	if (r < 0 || fuse_opt_add_arg(&args, "snapfs") != 0 || fuse_opt_add_arg(&args, "-o") != 0 ||
+	    fuse_opt_add_arg(&args, opts.s) != 0)
+		r = err_set(err, -ENOMEM, "mount options");
+	if (r == 0) {
+		s->se = fuse_session_new(&args, &ovl_session_ops, sizeof(ovl_session_ops), s->fs);
+		if (!s->se)
+			r = err_msg(err, -EINVAL, "the FUSE library refuses the options '%s'",
+				    opts.s);
+	}
+	fuse_opt_free_args(&args);
+	return r;
+}
+
+int ovl_session_mount(const struct ovl_config *c, const char *mountpoint, struct ovl_session **ret,
+		      struct err *err)
+{
+	struct ovl_session *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s)
+		return err_set(err, -ENOMEM, "mount '%s'", mountpoint);
+	s->threads = c->threads ? c->threads : THREADS_DEFAULT;
+	ovl_trace_set(c->debug);
+	/* Modes are what the requests say, whatever whoever started us has masked. */
+	(void)umask(0);
+	r = ovl_fs_open(c, &s->fs, err);
+	if (r == 0)
+		r = new_session(s, c, err);
+	if (r == 0) {
+		errno = 0;
+		if (fuse_session_mount(s->se, mountpoint) < 0) {
+			err_hint(err, "see that /dev/fuse is there and may be used, and that "
+				      "fusermount3 is installed");
+			r = err_set(err, errno ? -errno : -EPERM, "mount on '%s'", mountpoint);
+		} else {
+			s->mounted = true;
+		}
+	}
+	if (r < 0) {
+		ovl_session_free(s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+int ovl_session_run(struct ovl_session *s)
+{
+	struct fuse_loop_config *cfg = fuse_loop_cfg_create();
+	int r;
+
+	if (!cfg)
+		return -ENOMEM;
+	fuse_loop_cfg_set_clone_fd(cfg, 0);
+	fuse_loop_cfg_set_max_threads(cfg, s->threads);
+	fuse_loop_cfg_set_idle_threads(cfg, s->threads);
+	r = fuse_session_loop_mt(s->se, cfg);
+	fuse_loop_cfg_destroy(cfg);
+	return r > 0 ? 0 : r;
+}
+
+void ovl_session_free(struct ovl_session *s)
+{
+	if (!s)
+		return;
+	if (s->mounted)
+		fuse_session_unmount(s->se);
+	if (s->se)
+		fuse_session_destroy(s->se);
+	ovl_fs_close(s->fs);
+	free(s);
+}

@@ -1,0 +1,589 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define FUSE_USE_VERSION 312
+#include "overlay/session_ops.h"
+
+#include <errno.h>
+#include <fuse3/fuse_lowlevel.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "overlay/ops.h"
+
+/* We alone change what is mounted, and the kernel knows of all we do: nothing goes out of date. */
+#define FOREVER	    1e8
+#define READDIR_MAX (1u << 20)
+#define READ_MAX    (1u << 20)
+#define SYMLINK_MAX 4096
+
+static struct ovl_fs *fs_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+
+static struct ovl_node *node_of(fuse_req_t req, fuse_ino_t ino)
+{
+	return ino == FUSE_ROOT_ID ? fs_of(req)->root : (struct ovl_node *)(uintptr_t)ino;
+}
+
+static fuse_ino_t ino_of(struct ovl_fs *fs, const struct ovl_node *n)
+{
+	return n == fs->root ? FUSE_ROOT_ID : (fuse_ino_t)(uintptr_t)n;
+}
+
+static struct ovl_file *file_of(const struct fuse_file_info *fi)
+{
+	return (struct ovl_file *)(uintptr_t)fi->fh;
+}
+
+static struct ovl_dir *dir_of(const struct fuse_file_info *fi)
+{
+	return (struct ovl_dir *)(uintptr_t)fi->fh;
+}
+
+/* An asker's supplementary groups, from the process: asked for in rare cases only. */
+static bool in_group(void *ctx, gid_t gid)
+{
+	gid_t groups[256];
+	int n = fuse_req_getgroups(ctx, 256, groups);
+
+	for (int i = 0; i < n && i < 256; i++)
+		if (groups[i] == gid)
+			return true;
+	return false;
+}
+
+static struct ovl_cred cred_of(fuse_req_t req)
+{
+	const struct fuse_ctx *c = fuse_req_ctx(req);
+
+	return (struct ovl_cred){
+		.uid = c->uid, .gid = c->gid, .umask = c->umask, .in_group = in_group, .ctx = req};
+}
+
+static void fill_entry(struct ovl_fs *fs, struct ovl_node *n, const struct stat *st,
+		       struct fuse_entry_param *e)
+{
+	memset(e, 0, sizeof(*e));
+	e->ino = ino_of(fs, n);
+	e->attr = *st;
+	e->attr_timeout = e->entry_timeout = FOREVER;
+}
+
+/* A reply that the kernel did not take (the asker was killed) must not keep the look-up. */
+static void reply_entry(fuse_req_t req, struct ovl_node *n, const struct stat *st, int r)
+{
+	struct ovl_fs *fs = fs_of(req);
+	struct fuse_entry_param e;
+
+	if (r < 0) {
+		fuse_reply_err(req, -r);
+		return;
+	}
+	fill_entry(fs, n, st, &e);
+	if (fuse_reply_entry(req, &e) < 0)
+		ovl_node_forget(fs, n, 1);
+}
+
+static void reply_attr(fuse_req_t req, const struct stat *st, int r)
+{
+	if (r < 0)
+		fuse_reply_err(req, -r);
+	else
+		fuse_reply_attr(req, st, FOREVER);
+}
+
+static void reply_result(fuse_req_t req, int r)
+{
+	fuse_reply_err(req, r < 0 ? -r : 0);
+}
+
+static void op_init(void *userdata, struct fuse_conn_info *conn)
+{
+	const struct ovl_fs *fs = userdata;
+	const unsigned int off = FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_AUTO_INVAL_DATA |
+				 FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_WRITEBACK_CACHE |
+				 FUSE_CAP_READDIRPLUS_AUTO;
+	const unsigned int on = FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS |
+				FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK | FUSE_CAP_READDIRPLUS |
+				FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE |
+				FUSE_CAP_CACHE_SYMLINKS;
+
+	(void)fs;
+	/*
+	 * O_TRUNC comes as SETATTR, for only there the kernel tells what of suid and capabilities
+	 * has to go; KILLPRIV would leave all of that to us, and this library does not say when.
+	 */
+	conn->want &= ~off;
+	conn->want |= conn->capable & on;
+	conn->max_write = READ_MAX;
+	conn->max_readahead = READ_MAX;
+	conn->max_background = 64;
+	conn->congestion_threshold = 48;
+}
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct fuse_entry_param none = {.entry_timeout = FOREVER};
+	struct ovl_node *n;
+	struct stat st;
+	int r = ovl_lookup(fs_of(req), node_of(req, parent), name, &n, &st);
+
+	/* "Not there" is worth knowing: nobody but the kernel can make it. */
+	if (r == -ENOENT)
+		fuse_reply_entry(req, &none);
+	else
+		reply_entry(req, n, &st, r);
+}
+
+static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
+{
+	if (ino != FUSE_ROOT_ID)
+		ovl_node_forget(fs_of(req), node_of(req, ino), nlookup);
+	fuse_reply_none(req);
+}
+
+static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+{
+	for (size_t i = 0; i < count; i++)
+		if (forgets[i].ino != FUSE_ROOT_ID)
+			ovl_node_forget(fs_of(req), node_of(req, forgets[i].ino),
+					forgets[i].nlookup);
+	fuse_reply_none(req);
+}
+
+static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct stat st;
+	int r = ovl_getattr(fs_of(req), node_of(req, ino), &st);
+
+	(void)fi;
+	reply_attr(req, &st, r);
+}
+
+static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
+		       struct fuse_file_info *fi)
+{
+	static const struct {
+		int fuse;
+		unsigned int ours;
+	} map[] = {
+		{FUSE_SET_ATTR_MODE, OVL_SET_MODE},
+		{FUSE_SET_ATTR_UID, OVL_SET_UID},
+		{FUSE_SET_ATTR_GID, OVL_SET_GID},
+		{FUSE_SET_ATTR_SIZE, OVL_SET_SIZE},
+		{FUSE_SET_ATTR_ATIME, OVL_SET_ATIME},
+		{FUSE_SET_ATTR_MTIME, OVL_SET_MTIME},
+		{FUSE_SET_ATTR_ATIME_NOW, OVL_SET_ATIME_NOW},
+		{FUSE_SET_ATTR_MTIME_NOW, OVL_SET_MTIME_NOW},
+	};
+	unsigned int set = 0;
+	struct stat st;
+	int r;
+
+	for (size_t i = 0; i < sizeof(map) / sizeof(*map); i++)
+		if (to_set & map[i].fuse)
+			set |= map[i].ours;
+	r = ovl_setattr(fs_of(req), node_of(req, ino), attr, set, fi ? file_of(fi) : NULL, &st);
+	reply_attr(req, &st, r);
+}
+
+static void op_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+	char target[SYMLINK_MAX + 1];
+	int r = ovl_readlink(fs_of(req), node_of(req, ino), target, sizeof(target));
+
+	if (r < 0)
+		fuse_reply_err(req, -r);
+	else
+		fuse_reply_readlink(req, target);
+}
+
+static void create(fuse_req_t req, fuse_ino_t parent, const char *name, const struct ovl_new *what)
+{
+	const struct ovl_cred cred = cred_of(req);
+	struct ovl_node *n;
+	struct stat st;
+	int r = ovl_create(fs_of(req), node_of(req, parent), name, what, &cred, &n, &st, 0, NULL);
+
+	reply_entry(req, n, &st, r);
+}
+
+static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+{
+	create(req, parent, name, &(struct ovl_new){.mode = mode, .rdev = rdev});
+}
+
+static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+	create(req, parent, name, &(struct ovl_new){.mode = S_IFDIR | (mode & 07777)});
+}
+
+static void op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char *name)
+{
+	create(req, parent, name, &(struct ovl_new){.mode = S_IFLNK | 0777, .target = link});
+}
+
+static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+		      struct fuse_file_info *fi)
+{
+	const struct ovl_new what = {.mode = S_IFREG | (mode & 07777)};
+	const struct ovl_cred cred = cred_of(req);
+	struct ovl_fs *fs = fs_of(req);
+	struct fuse_entry_param e;
+	struct ovl_file *f;
+	struct ovl_node *n;
+	struct stat st;
+	int r = ovl_create(fs, node_of(req, parent), name, &what, &cred, &n, &st, fi->flags, &f);
+
+	if (r < 0) {
+		fuse_reply_err(req, -r);
+		return;
+	}
+	fill_entry(fs, n, &st, &e);
+	fi->fh = (uintptr_t)f;
+	fi->keep_cache = 1;
+	if (fuse_reply_create(req, &e, fi) < 0) {
+		ovl_close(fs, f);
+		ovl_node_forget(fs, n, 1);
+	}
+}
+
+static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
+{
+	struct ovl_node *n = node_of(req, ino);
+	struct stat st;
+	int r = ovl_link(fs_of(req), n, node_of(req, parent), name, &st);
+
+	reply_entry(req, n, &st, r);
+}
+
+static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	reply_result(req, ovl_unlink(fs_of(req), node_of(req, parent), name));
+}
+
+static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	reply_result(req, ovl_rmdir(fs_of(req), node_of(req, parent), name));
+}
+
+static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
+		      const char *newname, unsigned int flags)
+{
+	reply_result(req, ovl_rename(fs_of(req), node_of(req, parent), name,
+				     node_of(req, newparent), newname, flags));
+}
+
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct ovl_fs *fs = fs_of(req);
+	struct ovl_file *f;
+	int r = ovl_open(fs, node_of(req, ino), fi->flags, &f);
+
+	if (r < 0) {
+		fuse_reply_err(req, -r);
+		return;
+	}
+	fi->fh = (uintptr_t)f;
+	fi->keep_cache = 1;
+	if (fuse_reply_open(req, fi) < 0)
+		ovl_close(fs, f);
+}
+
+static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)ino;
+	ovl_close(fs_of(req), file_of(fi));
+	fuse_reply_err(req, 0);
+}
+
+static void reply_zeros(fuse_req_t req, size_t len)
+{
+	cleanup_free char *zeros = calloc(1, len ? len : 1);
+
+	if (!zeros)
+		fuse_reply_err(req, ENOMEM);
+	else
+		fuse_reply_buf(req, zeros, len);
+}
+
+static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		    struct fuse_file_info *fi)
+{
+	struct fuse_bufvec buf = FUSE_BUFVEC_INIT(0);
+	struct ovl_span span;
+	int r = ovl_read_map(fs_of(req), file_of(fi), off, size, &span);
+
+	(void)ino;
+	if (r < 0) {
+		fuse_reply_err(req, -r);
+	} else if (span.fd < 0 || span.len == 0) {
+		reply_zeros(req, span.len);
+	} else {
+		buf.buf[0].size = span.len;
+		buf.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
+		buf.buf[0].fd = span.fd;
+		buf.buf[0].pos = span.off;
+		fuse_reply_data(req, &buf, FUSE_BUF_SPLICE_MOVE);
+	}
+}
+
+static void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in, off_t off,
+			 struct fuse_file_info *fi)
+{
+	struct fuse_bufvec out = FUSE_BUFVEC_INIT(fuse_buf_size(in));
+	int fd = ovl_write_fd(file_of(fi));
+	ssize_t n;
+
+	(void)ino;
+	if (fd < 0) {
+		fuse_reply_err(req, -fd);
+		return;
+	}
+	out.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
+	out.buf[0].fd = fd;
+	out.buf[0].pos = off;
+	n = fuse_buf_copy(&out, in, 0);
+	if (n < 0)
+		fuse_reply_err(req, (int)-n);
+	else
+		fuse_reply_write(req, (size_t)n);
+}
+
+static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+	(void)ino;
+	reply_result(req, ovl_fsync(fs_of(req), file_of(fi), datasync));
+}
+
+static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
+			 struct fuse_file_info *fi)
+{
+	(void)ino;
+	reply_result(req, ovl_fallocate(fs_of(req), file_of(fi), mode, off, len));
+}
+
+static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
+		     struct fuse_file_info *fi)
+{
+	off_t at;
+	int r = ovl_lseek(fs_of(req), file_of(fi), off, whence, &at);
+
+	(void)ino;
+	if (r < 0)
+		fuse_reply_err(req, -r);
+	else
+		fuse_reply_lseek(req, at);
+}
+
+static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
+			       struct fuse_file_info *fi_in, fuse_ino_t ino_out, off_t off_out,
+			       struct fuse_file_info *fi_out, size_t len, int flags)
+{
+	ssize_t n =
+		ovl_copy_range(fs_of(req), file_of(fi_in), off_in, file_of(fi_out), off_out, len);
+
+	(void)ino_in;
+	(void)ino_out;
+	(void)flags;
+	if (n < 0)
+		fuse_reply_err(req, (int)-n);
+	else
+		fuse_reply_write(req, (size_t)n);
+}
+
+static void op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+	struct statvfs st;
+	int r = ovl_statfs(fs_of(req), &st);
+
+	(void)ino;
+	if (r < 0)
+		fuse_reply_err(req, -r);
+	else
+		fuse_reply_statfs(req, &st);
+}
+
+static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
+			size_t size, int flags)
+{
+	const struct ovl_cred cred = cred_of(req);
+
+	reply_result(req,
+		     ovl_setxattr(fs_of(req), node_of(req, ino), name, value, size, flags, &cred));
+}
+
+static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+	cleanup_free char *buf = size ? malloc(size) : NULL;
+	ssize_t n = size && !buf ? -ENOMEM
+				 : ovl_getxattr(fs_of(req), node_of(req, ino), name, buf, size);
+
+	if (n < 0)
+		fuse_reply_err(req, (int)-n);
+	else if (size == 0)
+		fuse_reply_xattr(req, (size_t)n);
+	else
+		fuse_reply_buf(req, buf, (size_t)n);
+}
+
+static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+	cleanup_free char *buf = size ? malloc(size) : NULL;
+	ssize_t n =
+		size && !buf ? -ENOMEM : ovl_listxattr(fs_of(req), node_of(req, ino), buf, size);
+
+	if (n < 0)
+		fuse_reply_err(req, (int)-n);
+	else if (size == 0)
+		fuse_reply_xattr(req, (size_t)n);
+	else
+		fuse_reply_buf(req, buf, (size_t)n);
+}
+
+static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
+{
+	reply_result(req, ovl_removexattr(fs_of(req), node_of(req, ino), name));
+}
+
+static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct ovl_fs *fs = fs_of(req);
+	struct ovl_dir *d;
+	int r = ovl_dir_open(fs, node_of(req, ino), &d);
+
+	if (r < 0) {
+		fuse_reply_err(req, -r);
+		return;
+	}
+	fi->fh = (uintptr_t)d;
+	if (fuse_reply_open(req, fi) < 0)
+		ovl_dir_close(fs, d);
+}
+
+static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)ino;
+	ovl_dir_close(fs_of(req), dir_of(fi));
+	fuse_reply_err(req, 0);
+}
+
+static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+	(void)datasync;
+	(void)fi;
+	reply_result(req, ovl_dir_sync(fs_of(req), node_of(req, ino)));
+}
+
+struct fill {
+	fuse_req_t req;
+	struct ovl_node *dir;
+	char *buf;
+	size_t size, used;
+};
+
+static int fill_plain(void *ctx, const struct ovl_dirent *de)
+{
+	struct fill *f = ctx;
+	struct stat st = {.st_ino = de->ino, .st_mode = DTTOIF(de->type)};
+	size_t n = fuse_add_direntry(f->req, f->buf + f->used, f->size - f->used, de->name, &st,
+				     (off_t)de->next);
+
+	if (n > f->size - f->used)
+		return 1;
+	f->used += n;
+	return 0;
+}
+
+/* An entry counts as looked up only when it went into the reply. */
+static int fill_plus(void *ctx, const struct ovl_dirent *de)
+{
+	struct fill *f = ctx;
+	struct ovl_fs *fs = fs_of(f->req);
+	struct fuse_entry_param e = {.attr = {.st_ino = de->ino, .st_mode = DTTOIF(de->type)}};
+	struct ovl_node *n = NULL;
+	struct stat st;
+	size_t len;
+
+	/* "." and ".." are not looked up; nor can be what is gone by now: the kernel asks again. */
+	if (strcmp(de->name, ".") != 0 && strcmp(de->name, "..") != 0 &&
+	    ovl_lookup(fs, f->dir, de->name, &n, &st) == 0)
+		fill_entry(fs, n, &st, &e);
+	len = fuse_add_direntry_plus(f->req, f->buf + f->used, f->size - f->used, de->name, &e,
+				     (off_t)de->next);
+	if (len > f->size - f->used) {
+		if (n)
+			ovl_node_forget(fs, n, 1);
+		return 1;
+	}
+	f->used += len;
+	return 0;
+}
+
+static void readdir_common(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+			   struct fuse_file_info *fi, ovl_dir_fn fn)
+{
+	struct fill f = {.req = req, .dir = node_of(req, ino), .size = size};
+	int r;
+
+	if (f.size > READDIR_MAX)
+		f.size = READDIR_MAX;
+	f.buf = malloc(f.size);
+	r = f.buf ? ovl_dir_read(fs_of(req), dir_of(fi), (uint64_t)off, fn, &f) : -ENOMEM;
+	if (r < 0 && f.used == 0)
+		fuse_reply_err(req, -r);
+	else
+		fuse_reply_buf(req, f.buf, f.used);
+	free(f.buf);
+}
+
+static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		       struct fuse_file_info *fi)
+{
+	readdir_common(req, ino, size, off, fi, fill_plain);
+}
+
+static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+			   struct fuse_file_info *fi)
+{
+	readdir_common(req, ino, size, off, fi, fill_plus);
+}
+
+const struct fuse_lowlevel_ops ovl_session_ops = {
+	.init = op_init,
+	.lookup = op_lookup,
+	.forget = op_forget,
+	.forget_multi = op_forget_multi,
+	.getattr = op_getattr,
+	.setattr = op_setattr,
+	.readlink = op_readlink,
+	.mknod = op_mknod,
+	.mkdir = op_mkdir,
+	.symlink = op_symlink,
+	.create = op_create,
+	.link = op_link,
+	.unlink = op_unlink,
+	.rmdir = op_rmdir,
+	.rename = op_rename,
+	.open = op_open,
+	.release = op_release,
+	.read = op_read,
+	.write_buf = op_write_buf,
+	.fsync = op_fsync,
+	.fallocate = op_fallocate,
+	.lseek = op_lseek,
+	.copy_file_range = op_copy_file_range,
+	.statfs = op_statfs,
+	.setxattr = op_setxattr,
+	.getxattr = op_getxattr,
+	.listxattr = op_listxattr,
+	.removexattr = op_removexattr,
+	.opendir = op_opendir,
+	.releasedir = op_releasedir,
+	.fsyncdir = op_fsyncdir,
+	.readdir = op_readdir,
+	.readdirplus = op_readdirplus,
+	/* No flush, access, locks: the kernel does without, and asks once only. */
+};

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "overlay/fs.h"
+#include "overlay/node.h"
+
+/*
+ * The work directory: work/ is the kernel's name for where things are built,
+ * links/ has the copied-up hard links. The lock on it belongs to the one mount
+ * that may write to the upper.
+ */
+#define LOCK_WAIT_MS 10000
+
+/*
+ * The mount before us on this upper may still be on its way out: umount(2) returns before the
+ * last process has ended.
+ */
+static int lock_work(int fd, const char *path, struct err *err)
+{
+	const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+
+	for (int waited = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; waited += 10) {
+		if (errno != EWOULDBLOCK)
+			return err_set(err, -errno, "lock '%s'", path);
+		if (waited >= LOCK_WAIT_MS) {
+			err_hint(err, "unmount the other mount of this upper directory first");
+			return err_msg(err, -EBUSY, "'%s' is in use by another mount", path);
+		}
+		(void)nanosleep(&pause, NULL);
+	}
+	return 0;
+}
+
+static int open_or_make(int dirfd, const char *name, mode_t mode)
+{
+	int r = ovl_sys_mkdir(dirfd, name, mode);
+
+	if (r < 0 && r != -EEXIST)
+		return r;
+	return ovl_sys_open(dirfd, name, O_RDONLY | O_DIRECTORY, 0);
+}
+
+static int boot_id(char buf[64])
+{
+	cleanup_close int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, buf, 63);
+
+	if (n <= 0)
+		return -errno;
+	buf[n] = '\0';
+	return 0;
+}
+
+/*
+ * What an upper without syncs may have lost, it has lost in a crash of the machine. So the mark is
+ * the kernel's own (incompat/volatile, which makes the kernel refuse), and has the boot in it:
+ * within the same boot nothing can have been lost.
+ */
+static int check_volatile(int work_fd, struct err *err)
+{
+	cleanup_free char *text = NULL;
+	struct stat st;
+	char now[64];
+	int r = fstatat(work_fd, "incompat", &st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+
+	if (r == -ENOENT)
+		return 0;
+	if (r == 0)
+		r = io_read_file(work_fd, "incompat/volatile/boot_id", 63, &text, NULL);
+	if (r == 0)
+		r = boot_id(now);
+	if (r == 0 && strcmp(text, now) == 0)
+		return 0;
+	err_hint(err, "throw the upper and work directories away: they were written without syncs");
+	return err_msg(err, -EINVAL, "the upper was volatile when the machine went down");
+}
+
+static int mark_volatile(int work_fd)
+{
+	cleanup_close int fd = -1, dir = -1;
+	char now[64];
+	int r = io_mkdir_p(work_fd, "incompat/volatile", 0700);
+
+	if (r == 0)
+		r = boot_id(now);
+	if (r < 0)
+		return r;
+	dir = io_open_beneath(work_fd, "incompat/volatile", O_RDONLY | O_DIRECTORY, 0);
+	if (dir < 0)
+		return dir;
+	fd = ovl_sys_open(dir, "boot_id", O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	return fd < 0 ? fd : io_write_full(fd, now, strlen(now));
+}
+
+/* What was being built when a mount before us was killed. The volatile mark stays. */
+static int sweep(int work_fd)
+{
+	cleanup_closedir DIR *d = NULL;
+	struct dirent *de;
+	int r = 0, fd = ovl_sys_open(work_fd, ".", O_RDONLY | O_DIRECTORY, 0);
+
+	if (fd < 0)
+		return fd;
+	d = fdopendir(fd);
+	if (!d) {
+		(void)close(fd);
+		return -ENOMEM;
+	}
+	while (r == 0 && (de = readdir(d)))
+		if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0 &&
+		    strcmp(de->d_name, "incompat") != 0)
+			r = io_remove_tree(work_fd, de->d_name);
+	return r;
+}
+
+/*
+ * work/links/NUMBER: those whose names are all gone are left from a mount that was killed between
+ * the last name and the entry.
+ */
+static int load_links(struct ovl_fs *fs)
+{
+	cleanup_closedir DIR *d = NULL;
+	struct dirent *de;
+	struct stat st;
+	uint64_t number;
+	char *end;
+	int r = 0, fd = ovl_sys_open(fs->links_fd, ".", O_RDONLY | O_DIRECTORY, 0);
+
+	if (fd < 0)
+		return fd;
+	d = fdopendir(fd);
+	if (!d) {
+		(void)close(fd);
+		return -ENOMEM;
+	}
+	while (r == 0 && (de = readdir(d))) {
+		errno = 0;
+		number = strtoull(de->d_name, &end, 10);
+		if (errno || end == de->d_name || *end)
+			continue;
+		r = ovl_sys_stat(fs->links_fd, de->d_name, &st);
+		if (r == 0)
+			r = ovl_links_add(fs->numbers, number, st.st_ino);
+	}
+	return r;
+}
+
+int ovl_work_open(struct ovl_fs *fs, const struct ovl_config *c, struct err *err)
+{
+	struct stat st;
+	int r;
+
+	fs->upper_fd = open(c->upper, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fs->upper_fd < 0 || fstat(fs->upper_fd, &st) < 0)
+		return err_set(err, -errno, "open upper directory '%s'", c->upper);
+	fs->upper_dev = st.st_dev;
+	fs->work_base_fd = open(c->work, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fs->work_base_fd < 0 || fstat(fs->work_base_fd, &st) < 0)
+		return err_set(err, -errno, "open work directory '%s'", c->work);
+	if (st.st_dev != fs->upper_dev)
+		return err_msg(err, -EXDEV, "'%s' and '%s' are not on one file system", c->upper,
+			       c->work);
+	r = lock_work(fs->work_base_fd, c->work, err);
+	if (r < 0)
+		return r;
+	/* The kernel makes it with mode 0, which only root can work in. */
+	fs->work_fd = open_or_make(fs->work_base_fd, "work", 0700);
+	if (fs->work_fd == -EACCES && ovl_sys_chmod(fs->work_base_fd, "work", 0700) == 0)
+		fs->work_fd = open_or_make(fs->work_base_fd, "work", 0700);
+	if (fs->work_fd < 0)
+		return err_set(err, fs->work_fd, "open '%s/work'", c->work);
+	r = check_volatile(fs->work_fd, err);
+	if (r < 0)
+		return r;
+	r = sweep(fs->work_fd);
+	if (r < 0)
+		return err_set(err, r, "clear '%s/work'", c->work);
+	/* What is built here must not inherit from here. */
+	r = ovl_sys_removexattr(fs->work_fd, "", "system.posix_acl_default");
+	if (r < 0 && r != -ENODATA && r != -EOPNOTSUPP)
+		return err_set(err, r, "remove the default ACL of '%s/work'", c->work);
+	fs->links_fd = open_or_make(fs->work_base_fd, "links", 0700);
+	r = fs->links_fd < 0 ? fs->links_fd : load_links(fs);
+	if (r < 0)
+		return err_set(err, r, "open '%s/links'", c->work);
+	if (c->volatile_) {
+		r = mark_volatile(fs->work_fd);
+		if (r < 0)
+			return err_set(err, r, "mark '%s/work' as volatile", c->work);
+	}
+	return 0;
+}
+
+void ovl_work_close(struct ovl_fs *fs)
+{
+	int *const fds[] = {&fs->links_fd, &fs->work_fd, &fs->upper_fd, &fs->work_base_fd};
+
+	/* The last one holds the lock. */
+	for (size_t i = 0; i < sizeof(fds) / sizeof(*fds); i++) {
+		if (*fds[i] >= 0)
+			(void)close(*fds[i]);
+		*fds[i] = -1;
+	}
+}
