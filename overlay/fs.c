@@ -13,6 +13,8 @@
 #include "overlay/whiteout.h"
 
 #define DIRFDS_MAX 1024
+/* We alone change what is mounted, and the kernel knows of all we do: nothing goes out of date. */
+#define TIMEOUT_NEVER 1e8
 
 /* Idle directory fds: a part of what we may have, so that open files have the rest. */
 static size_t dirfds_max(void)
@@ -135,6 +137,7 @@ int ovl_fs_open(const struct ovl_config *c, struct ovl_fs **ret, struct err *err
 	fs->has_upper = c->upper && c->work;
 	fs->redirect_dir = c->redirect_dir;
 	fs->volatile_ = c->volatile_;
+	fs->timeout = c->timeout_set ? c->timeout_ms / 1000.0 : TIMEOUT_NEVER;
 	fs->uid = geteuid();
 	fs->gid = getegid();
 	fs->owner_xattr = fs->uid != 0;

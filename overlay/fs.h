@@ -85,6 +85,7 @@ struct ovl_fs {
 	unsigned int upper_batch; /* of inodes that are born in the upper */
 
 	bool has_upper, redirect_dir, volatile_;
+	double timeout; /* seconds that the kernel may believe names and attributes */
 	bool owner_xattr; /* owners that we may not set are kept in an xattr */
 	uid_t uid; /* who we are: what needs no chown */
 	gid_t gid;

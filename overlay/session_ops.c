@@ -11,8 +11,6 @@
 #include "base/log.h"
 #include "overlay/ops.h"
 
-/* We alone change what is mounted, and the kernel knows of all we do: nothing goes out of date. */
-#define FOREVER	    1e8
 #define READDIR_MAX (1u << 20)
 #define READ_MAX    (1u << 20)
 #define SYMLINK_MAX 4096
@@ -68,7 +66,7 @@ static void fill_entry(struct ovl_fs *fs, struct ovl_node *n, const struct stat 
 	memset(e, 0, sizeof(*e));
 	e->ino = ino_of(fs, n);
 	e->attr = *st;
-	e->attr_timeout = e->entry_timeout = FOREVER;
+	e->attr_timeout = e->entry_timeout = fs->timeout;
 }
 
 /* A reply that the kernel did not take (the asker was killed) must not keep the look-up. */
@@ -91,7 +89,7 @@ static void reply_attr(fuse_req_t req, const struct stat *st, int r)
 	if (r < 0)
 		fuse_reply_err(req, -r);
 	else
-		fuse_reply_attr(req, st, FOREVER);
+		fuse_reply_attr(req, st, fs_of(req)->timeout);
 }
 
 static void reply_result(fuse_req_t req, int r)
@@ -125,7 +123,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	struct fuse_entry_param none = {.entry_timeout = FOREVER};
+	struct fuse_entry_param none = {.entry_timeout = fs_of(req)->timeout};
 	struct ovl_node *n;
 	struct stat st;
 	int r = ovl_lookup(fs_of(req), node_of(req, parent), name, &n, &st);
