@@ -270,7 +270,7 @@ bool ovl_node_has_alias_locked(const struct ovl_node *n, const struct ovl_node *
 			       const char *name)
 {
 	for (const struct ovl_alias *a = &n->at; a; a = a->next)
-		if (a->parent == parent && strcmp(a->name, name) == 0)
+		if (a->parent == parent && (!parent || strcmp(a->name, name) == 0))
 			return true;
 	return false;
 }
