@@ -289,7 +289,7 @@ const char *snap_store_root(const struct snap_store *store)
 	return store->root;
 }
 
-int store_lock(struct snap_store *store, const char *name, struct err *err)
+int store_lock(struct snap_store *store, const char *name, int operation, struct err *err)
 {
 	char path[STORE_PATH_MAX];
 	int fd cleanup_close = -1;
@@ -299,9 +299,24 @@ int store_lock(struct snap_store *store, const char *name, struct err *err)
 	fd = openat(store->root_fd, path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return err_set(err, -errno, "open '%s/%s'", store->root, path);
-	while (flock(fd, LOCK_EX) < 0) {
+	while (flock(fd, operation) < 0) {
+		if (errno == EWOULDBLOCK)
+			return -EWOULDBLOCK;
 		if (errno != EINTR)
 			return err_set(err, -errno, "lock '%s/%s'", store->root, path);
 	}
 	return steal_fd(&fd);
+}
+
+void store_clean_locks(struct snap_store *store)
+{
+	DIR *dir cleanup_closedir = NULL;
+	struct dirent *d;
+	int fd = openat(store->root_fd, "locks", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	dir = fd < 0 ? NULL : fdopendir(fd);
+	while (dir && (d = readdir(dir))) {
+		if (strncmp(d->d_name, "layer-", 6) == 0 || strncmp(d->d_name, "chain-", 6) == 0)
+			(void)unlinkat(fd, d->d_name, 0);
+	}
 }

@@ -45,12 +45,20 @@ int store_discard(struct snap_store *store, const char *path, struct err *err)
 	__attribute__((warn_unused_result));
 /* mkdir with exactly @mode. */
 int store_mkdir(int dirfd, const char *name, unsigned int mode) __attribute__((warn_unused_result));
-/*
- * Serialises work on one thing over processes: an exclusive lock on locks/@name. Returns the fd
- * that holds it. Waits.
- */
-int store_lock(struct snap_store *store, const char *name, struct err *err)
+/* As store_publish(), for a file that may stand there already with the same content. */
+int store_publish_file(struct store_tmp *t, const char *from, const char *to, struct err *err)
 	__attribute__((warn_unused_result));
+/*
+ * Serialises work on one thing over processes and threads: flock(2) with @operation on
+ * locks/@name. Returns the fd that holds it (owned); -EWOULDBLOCK with LOCK_NB.
+ * Order: "gc" first (shared by who brings things in, exclusive for who takes them away), then
+ * "layer-*" or "chain-*", then a transaction.
+ */
+int store_lock(struct snap_store *store, const char *name, int operation, struct err *err)
+	__attribute__((warn_unused_result));
+
+/* Removes the lock files that only holders of "gc" use: to be called with "gc" held exclusively. */
+void store_clean_locks(struct snap_store *store);
 
 /* "blobs/sha256/<hex>" and "{layers,chains}/sha256/<hex>[/file]", below the root. */
 void store_blob_path(const struct digest *d, char ret[STORE_PATH_MAX]);

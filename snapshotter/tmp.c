@@ -147,6 +147,19 @@ int store_publish(struct store_tmp *t, const char *from, const char *to, struct 
 	return r < 0 ? err_set(err, r, "sync the folder of '%s/%s'", store->root, to) : 0;
 }
 
+int store_publish_file(struct store_tmp *t, const char *from, const char *to, struct err *err)
+{
+	const char *name;
+	int dir cleanup_close = open_parent(t->store, to, &name), r;
+
+	if (dir < 0)
+		return err_set(err, dir, "open the folder of '%s/%s'", t->store->root, to);
+	if (renameat(t->fd, from, dir, name) < 0)
+		return err_set(err, -errno, "put '%s/%s' in place", t->store->root, to);
+	r = io_sync_dir(dir);
+	return r < 0 ? err_set(err, r, "sync the folder of '%s/%s'", t->store->root, to) : 0;
+}
+
 int store_discard(struct snap_store *store, const char *path, struct err *err)
 {
 	struct store_tmp t cleanup_store_tmp = STORE_TMP_INIT;

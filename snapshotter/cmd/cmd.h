@@ -62,6 +62,9 @@ struct cmd {
 int cmd_usage_error(struct err *err, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3), cold));
 
+/* What a library function made of an argument was wrong usage as well. Returns @code. */
+int cmd_is_usage_error(int code);
+
 /* "K=V" each; free() @ret, which borrows nothing: the strings are inside. */
 int cmd_parse_labels(const struct cmd_list *list, struct snap_label **ret, struct err *err)
 	__attribute__((warn_unused_result));

@@ -36,6 +36,12 @@ int cmd_usage_error(struct err *err, const char *fmt, ...)
 	return err_msg(err, -EINVAL, "%s", text);
 }
 
+int cmd_is_usage_error(int code)
+{
+	usage_error = code == -EINVAL;
+	return code;
+}
+
 struct globals {
 	const char *root, *log_level;
 	bool json, quiet, help, version, progress;

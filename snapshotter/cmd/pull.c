@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "snapshotter/cmd/cmd.h"
+#include "snapshotter/pull.h"
+
+struct options {
+	const char *name, *platform;
+	unsigned int jobs;
+	struct cmd_list limits;
+};
+
+static const struct cmd_option options[] = {
+	{"name", 0, CMD_STRING, "REF", "what the image is called here",
+	 offsetof(struct options, name)},
+	{"platform", 0, CMD_STRING, "OS/ARCH[/VARIANT]", "of an image for several (this machine's)",
+	 offsetof(struct options, platform)},
+	{"jobs", 'j', CMD_UINT, "N", "layers at once (number of CPUs)",
+	 offsetof(struct options, jobs)},
+	{"limit", 0, CMD_LIST, "NAME=VALUE",
+	 "bytes, ratio, entries, xattr-bytes, header-bytes or depth of a layer",
+	 offsetof(struct options, limits)},
+	CMD_OPTIONS_END,
+};
+
+static void show_progress(void *ctx, uint64_t done, uint64_t total)
+{
+	char a[24], b[24];
+
+	(void)ctx;
+	cmd_format_size(done, a);
+	cmd_format_size(total, b);
+	(void)fprintf(stderr, isatty(STDERR_FILENO) ? "\r\033[K%s of %s" : "%s of %s\n", a, b);
+	(void)fflush(stderr);
+}
+
+static int print_json(const struct snap_pull_result *p, double seconds, struct err *err)
+{
+	struct json_writer *w = json_writer_new(JSON_PRETTY);
+
+	json_w_object(w);
+	json_w_key(w, "ref");
+	json_w_string(w, p->ref);
+	json_w_key(w, "digest");
+	json_w_string(w, p->manifest.text);
+	json_w_key(w, "layers");
+	json_w_uint(w, p->layers);
+	json_w_key(w, "new_layers");
+	json_w_uint(w, p->new_layers);
+	json_w_key(w, "new_size");
+	json_w_uint(w, p->bytes);
+	json_w_key(w, "milliseconds");
+	json_w_uint(w, (uint64_t)(seconds * 1000));
+	json_w_end(w);
+	return cmd_print_json(w, err);
+}
+
+static int print_result(struct cmd_context *c, const struct snap_pull_result *p, double seconds,
+			struct err *err)
+{
+	if (c->json)
+		return print_json(p, seconds, err);
+	if (!c->quiet) {
+		(void)fputs("pulled ", stderr);
+		cmd_put_name(stderr, p->ref);
+		(void)fprintf(stderr, " %s (%zu layers, %zu new, %.1f MiB in %.2f s)\n",
+			      p->manifest.text, p->layers, p->new_layers,
+			      (double)p->bytes / (1 << 20), seconds);
+	}
+	cmd_put_name(stdout, p->ref);
+	(void)putchar('\n');
+	return 0;
+}
+
+static int run(struct cmd_context *c, const void *opts, int argc, char **argv, struct err *err)
+{
+	const struct options *o = opts;
+	struct snap_pull_options pull = {.name = o->name, .jobs = o->jobs};
+	struct snap_pull_result result;
+	struct oci_limits limits = {.bytes = 0};
+	struct oci_platform platform;
+	struct timespec start, end;
+	int r = 0;
+
+	(void)argc;
+	for (size_t i = 0; i < o->limits.n && r == 0; i++)
+		r = oci_limits_set(&limits, o->limits.items[i], err);
+	if (r == 0 && o->platform)
+		r = oci_platform_parse(o->platform, &platform, err);
+	if (r < 0)
+		return cmd_is_usage_error(r);
+	pull.limits = &limits;
+	pull.platform = o->platform ? &platform : NULL;
+	pull.progress = c->progress ? show_progress : NULL;
+	(void)clock_gettime(CLOCK_MONOTONIC, &start);
+	r = snap_pull(c->store, argv[0], &pull, &result, err);
+	if (c->progress && isatty(STDERR_FILENO))
+		(void)fputs("\r\033[K", stderr);
+	if (r < 0)
+		return r;
+	(void)clock_gettime(CLOCK_MONOTONIC, &end);
+	r = print_result(c, &result,
+			 (double)(end.tv_sec - start.tv_sec) +
+				 (double)(end.tv_nsec - start.tv_nsec) / 1e9,
+			 err);
+	free(result.ref);
+	return r;
+}
+
+const struct cmd cmd_pull = {
+	.name = "pull",
+	.summary = "Bring an image into the store",
+	.usage = "[--name REF] [--platform OS/ARCH[/VARIANT]] [--jobs N] [--limit NAME=VALUE]... "
+		 "SOURCE",
+	.help = "SOURCE is oci:DIR[:TAG], an OCI image layout. Every digest and size is verified; "
+		"the\n"
+		"image is in the store with all of its layers or not at all. Prints its REF.",
+	.options = options,
+	.options_size = sizeof(struct options),
+	.min_args = 1,
+	.max_args = 1,
+	.run = run,
+};

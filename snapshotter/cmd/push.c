@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshotter/cmd/cmd.h"
+#include "snapshotter/pull.h"
+
+static int run(struct cmd_context *c, const void *o, int argc, char **argv, struct err *err)
+{
+	struct digest manifest;
+	int r = snap_push(c->store, argv[0], argv[1], &manifest, err);
+
+	(void)o;
+	(void)argc;
+	if (r < 0)
+		return r;
+	if (c->json) {
+		struct json_writer *w = json_writer_new(JSON_PRETTY);
+
+		json_w_object(w);
+		json_w_key(w, "ref");
+		json_w_string(w, argv[0]);
+		json_w_key(w, "digest");
+		json_w_string(w, manifest.text);
+		json_w_end(w);
+		return cmd_print_json(w, err);
+	}
+	if (!c->quiet)
+		(void)printf("%s\n", manifest.text);
+	return 0;
+}
+
+const struct cmd cmd_push = {
+	.name = "push",
+	.summary = "Copy an image out of the store",
+	.usage = "REF DEST",
+	.help = "DEST is oci:DIR[:TAG]: the layout is made when it is not there, other tags in it "
+		"stay.\n"
+		"Blobs go out byte for byte as they came in. Prints the manifest's digest.",
+	.min_args = 2,
+	.max_args = 2,
+	.run = run,
+};

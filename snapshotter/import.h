@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "oci/document.h"
+#include "oci/layer_in.h"
+#include "snapshotter/image_private.h"
+#include "snapshotter/store_private.h"
+
+/*
+ * import - brings layers and images into the store: what pull and commit have
+ * in common. Private to the snapshotter.
+ *
+ *	r = import_begin(store, &im, err);
+ *	r = import_layer(&im, &job, &layer, err);        each layer; from several threads at once
+ *	r = import_image(&im, image, layers, ref, err);  one transaction: now it has a name
+ *	import_end(&im);                                 what got no name is taken away again
+ *
+ * While an import is open nothing is collected; two that want the same layer do the work once.
+ */
+struct import_layer {
+	char id[65]; /* the tar's sha256 */
+	uint64_t tar_size; /* bytes */
+	bool is_new; /* was not in the store */
+};
+
+struct import {
+	struct snap_store *store;
+	int gc_lock;
+	pthread_mutex_t db_lock; /* over every use of the database while threads run */
+	struct import_added *added; /* under db_lock */
+	bool named;
+};
+
+struct import_job {
+	const struct oci_layer_ref *layer;
+	const struct oci_limits *limits; /* NULL: defaults */
+	_Atomic uint64_t *progress; /* bytes of blobs that are done */
+	const _Atomic bool *cancel;
+	/* Where the blob comes from: only asked when it is needed. The fd is owned by the caller of
+	 * open. */
+	int (*open)(void *ctx, const struct oci_descriptor *desc, int *ret_fd, struct err *err);
+	void *ctx;
+	/* Or a file of the caller's own folder in tmp/, which is moved instead of copied. */
+	struct store_tmp *own;
+	const char *own_name;
+};
+
+int import_begin(struct snap_store *store, struct import *ret, struct err *err)
+	__attribute__((warn_unused_result));
+void import_end(struct import *im);
+int import_layer(struct import *im, const struct import_job *job, struct import_layer *ret,
+		 struct err *err) __attribute__((warn_unused_result));
+/* @layers: as many as @image has, from import_layer(). -EEXIST: @ref is a committed snapshot's. */
+int import_image(struct import *im, const struct oci_image *image,
+		 const struct import_layer *layers, const char *ref, struct err *err)
+	__attribute__((warn_unused_result));
+/* 1: everything of the manifest is in the store already, and @ref now names it. */
+int import_known(struct import *im, const struct oci_image *image, const char *ref, struct err *err)
+	__attribute__((warn_unused_result));
+
+/* chain.c: makes the merged index of the layers when it is not there; @ret_id: its folder's name.
+ */
+int chain_build(struct snap_store *store, const struct digest *diff_ids,
+		const struct import_layer *layers, size_t n, char ret_id[65], uint64_t *ret_inodes,
+		struct err *err) __attribute__((warn_unused_result));
+/* The folder's name of the chain of these diff ids; n >= 1. */
+int chain_folder(const struct digest *diff_ids, size_t n, char ret_id[65], struct err *err)
+	__attribute__((warn_unused_result));
+/* Merges the indexes of the layers (ids) and writes the result to @fd. */
+int chain_merge(struct snap_store *store, const char *const *ids, size_t n, int fd,
+		uint64_t *ret_inodes, struct err *err) __attribute__((warn_unused_result));

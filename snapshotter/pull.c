@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshotter/pull.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "oci/source.h"
+#include "snapshotter/import.h"
+
+#define JOBS_MAX 16 /* each layer is a pipeline of threads already */
+
+struct puller {
+	struct import *im;
+	struct oci_source *source;
+	const struct oci_image *image;
+	const struct snap_pull_options *opt;
+	struct import_layer *layers;
+	pthread_mutex_t lock; /* over source, result, err and running */
+	pthread_cond_t wake;
+	_Atomic size_t next;
+	_Atomic uint64_t done;
+	_Atomic bool cancel;
+	unsigned int running;
+	int result;
+	struct err err;
+};
+
+static int open_blob(void *ctx, const struct oci_descriptor *desc, int *ret_fd, struct err *err)
+{
+	struct puller *p = ctx;
+	int r;
+
+	(void)pthread_mutex_lock(&p->lock);
+	r = oci_source_blob(p->source, desc, ret_fd, err);
+	(void)pthread_mutex_unlock(&p->lock);
+	return r;
+}
+
+/* A layer that occurs twice in an image is brought in once: the second finds it there. */
+static void *pull_layers(void *ctx)
+{
+	struct puller *p = ctx;
+	size_t i;
+
+	while (!p->cancel && (i = p->next++) < p->image->n_layers) {
+		struct err err = ERR_INIT;
+		struct import_job job = {
+			.layer = &p->image->layers[i],
+			.limits = p->opt->limits,
+			.progress = &p->done,
+			.cancel = &p->cancel,
+			.open = open_blob,
+			.ctx = p,
+		};
+		int r = import_layer(p->im, &job, &p->layers[i], &err);
+
+		if (r == 0)
+			continue;
+		(void)pthread_mutex_lock(&p->lock);
+		if (p->result == 0) { /* later ones only say that they were cancelled */
+			p->result = r;
+			p->err = err;
+		}
+		(void)pthread_mutex_unlock(&p->lock);
+		p->cancel = true;
+	}
+	(void)pthread_mutex_lock(&p->lock);
+	p->running--;
+	(void)pthread_cond_signal(&p->wake);
+	(void)pthread_mutex_unlock(&p->lock);
+	return NULL;
+}
+
+static unsigned int job_count(const struct puller *p)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	size_t n = p->opt->jobs ? p->opt->jobs : (size_t)(cpus < 1 ? 1 : cpus);
+
+	if (n > JOBS_MAX)
+		n = JOBS_MAX;
+	if (n > p->image->n_layers)
+		n = p->image->n_layers;
+	return (unsigned int)n;
+}
+
+static void wait_for_workers(struct puller *p, uint64_t total)
+{
+	(void)pthread_mutex_lock(&p->lock);
+	while (p->running > 0) {
+		struct timespec until;
+
+		(void)clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += 200000000;
+		if (until.tv_nsec >= 1000000000) {
+			until.tv_nsec -= 1000000000;
+			until.tv_sec++;
+		}
+		(void)pthread_cond_timedwait(&p->wake, &p->lock, &until);
+		if (p->opt->progress)
+			p->opt->progress(p->opt->ctx, p->done, total);
+	}
+	(void)pthread_mutex_unlock(&p->lock);
+}
+
+static int run_workers(struct puller *p, struct err *err)
+{
+	pthread_t threads[JOBS_MAX];
+	unsigned int n = job_count(p), started = 0;
+	uint64_t total = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < p->image->n_layers; i++)
+		total += p->image->layers[i].desc.size;
+	p->running = n;
+	while (started < n && r == 0) {
+		r = pthread_create(&threads[started], NULL, pull_layers, p);
+		if (r == 0)
+			started++;
+	}
+	if (r != 0) {
+		(void)pthread_mutex_lock(&p->lock);
+		p->running -= n - started;
+		(void)pthread_mutex_unlock(&p->lock);
+	}
+	if (started > 0)
+		wait_for_workers(p, total);
+	for (unsigned int i = 0; i < started; i++)
+		(void)pthread_join(threads[i], NULL);
+	if (started == 0 && n > 0)
+		return err_set(err, -r, "start a thread");
+	if (p->result < 0 && err)
+		*err = p->err;
+	return p->result;
+}
+
+static int bring_in(struct import *im, struct oci_source *source, const struct oci_image *image,
+		    const struct snap_pull_options *opt, const char *ref,
+		    struct snap_pull_result *ret, struct err *err)
+{
+	struct import_layer *layers cleanup_free = calloc(image->n_layers + 1, sizeof(*layers));
+	struct puller p = {
+		.im = im, .source = source, .image = image, .opt = opt, .layers = layers};
+	int r;
+
+	if (!layers)
+		return err_set(err, -ENOMEM, "layers");
+	r = import_known(im, image, ref, err);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	(void)pthread_mutex_init(&p.lock, NULL);
+	(void)pthread_cond_init(&p.wake, NULL);
+	r = run_workers(&p, err);
+	(void)pthread_cond_destroy(&p.wake);
+	(void)pthread_mutex_destroy(&p.lock);
+	if (r == 0)
+		r = import_image(im, image, layers, ref, err);
+	for (size_t i = 0; r == 0 && i < image->n_layers; i++) {
+		ret->new_layers += layers[i].is_new;
+		ret->bytes += layers[i].is_new ? image->layers[i].desc.size : 0;
+	}
+	return r;
+}
+
+int snap_pull(struct snap_store *store, const char *source, const struct snap_pull_options *opt,
+	      struct snap_pull_result *ret, struct err *err)
+{
+	struct oci_source *src cleanup_oci_source = NULL;
+	struct oci_image *image cleanup_oci_image = NULL;
+	struct snap_pull_result result = {.ref = NULL};
+	struct oci_platform here;
+	struct import im CLEANUP(import_end) = {.store = NULL};
+	const struct oci_platform *platform = opt->platform;
+	int r = 0;
+
+	if (!platform) {
+		r = oci_platform_parse(NULL, &here, err);
+		platform = &here;
+	}
+	if (r == 0)
+		r = oci_source_open(source, &src, err);
+	if (r == 0)
+		r = oci_source_image(src, platform, &image, err);
+	if (r < 0)
+		return r;
+	result.ref = strdup(opt->name ? opt->name : oci_source_ref(src));
+	result.manifest = image->manifest_desc.digest;
+	result.layers = image->n_layers;
+	r = result.ref ? import_begin(store, &im, err) : err_set(err, -ENOMEM, "image");
+	if (r == 0)
+		r = bring_in(&im, src, image, opt, result.ref, &result, err);
+	if (r < 0) {
+		free(result.ref);
+		return err_wrap(err, r, "pull '%s'", source);
+	}
+	*ret = result;
+	return 0;
+}

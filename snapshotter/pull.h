@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include "oci/document.h"
+#include "oci/layer_in.h"
+#include "snapshotter/store.h"
+
+/*
+ * pull, push - images from elsewhere into the store, and out of it.
+ */
+struct snap_pull_options {
+	const char *name; /* REF; NULL: the one that the source says */
+	const struct oci_platform *platform; /* NULL: this machine's */
+	const struct oci_limits *limits; /* NULL: defaults */
+	unsigned int jobs; /* layers at once; 0: as many as there are CPUs */
+	/* NULL, or called now and then from one thread: bytes of blobs that are done, and of all */
+	void (*progress)(void *ctx, uint64_t done, uint64_t total);
+	void *ctx;
+};
+
+struct snap_pull_result {
+	char *ref; /* owned by the caller */
+	struct digest manifest;
+	size_t layers, new_layers;
+	uint64_t bytes; /* of the new layers' blobs */
+};
+
+/*
+ * @source as oci/source.h has it. Everything verified, or nothing in the store. -EEXIST: the name
+ * is a committed snapshot's; -EBADMSG: what came is not what its digest says.
+ */
+int snap_pull(struct snap_store *store, const char *source, const struct snap_pull_options *opt,
+	      struct snap_pull_result *ret, struct err *err) __attribute__((warn_unused_result));
+
+/* All blobs as they came, manifest and config: digests stay. @ret_manifest may be NULL. */
+int snap_push(struct snap_store *store, const char *ref, const char *dest,
+	      struct digest *ret_manifest, struct err *err) __attribute__((warn_unused_result));
