@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include "snapshotter/mount.h"
+#include "snapshotter/snapshot_private.h"
+
+/* What is to be mounted: the same for both engines. */
+struct mount_request {
+	struct snap_store *store;
+	const struct snap_row *row;
+	const struct snap_mount *mount; /* as 'snap mounts' prints it */
+	const char *target; /* absolute */
+	const char *options; /* more of them, or NULL */
+};
+
+int mount_by_fuse(const struct mount_request *q, struct err *err)
+	__attribute__((warn_unused_result));
+/* -EOPNOTSUPP, -ENODEV, -EPERM: this machine or user cannot. */
+int mount_by_kernel(const struct mount_request *q, struct err *err)
+	__attribute__((warn_unused_result));
+/* Can the kernel mount an index from a file? Tries it on one made for the purpose. 0 or -errno. */
+int mount_probe_kernel(struct snap_store *store, struct err *err)
+	__attribute__((warn_unused_result));
+
+/* Takes the mount at @target away. @lazy: also when it is in use or dead. */
+int unmount_target(const char *target, bool lazy, struct err *err)
+	__attribute__((warn_unused_result));
+/*
+ * Runs @argv and waits; its standard error's last line becomes the message when it fails. -ENOENT:
+ * no such program.
+ */
+int run_program(const char *const argv[], struct err *err) __attribute__((warn_unused_result));
+
+/* The processes that serve the mount with this source: pidfds (owned, free() the array). */
+int mount_servers(const char *source, int **ret_pidfds, size_t *ret_n)
+	__attribute__((warn_unused_result));
