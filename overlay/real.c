@@ -213,7 +213,7 @@ int ovl_real_open(struct ovl_real_cache *c, const struct ovl_real_chain *how, co
 			break;
 		down[i++] = k;
 	}
-	if (!d) {
+	if (!d && i > 0) { /* i > 0: @key is no NULL */
 		r = open_root(c, down[--i], root_fd, &d);
 		if (r < 0)
 			return r;

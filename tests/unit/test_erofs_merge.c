@@ -40,6 +40,16 @@ static struct erofs_inode *at(struct erofs_tree *t, const char *path)
 	return dir;
 }
 
+/* The inode must be there. */
+static struct erofs_inode *got(struct erofs_tree *t, const char *path)
+{
+	struct erofs_inode *inode = at(t, path);
+
+	if (!inode)
+		ck_abort_msg("no '%s' in the merged tree", path);
+	return inode;
+}
+
 static struct erofs_inode *parent_of(struct erofs_tree *t, const char *path, const char **ret_name)
 {
 	struct erofs_inode *dir = erofs_tree_root(t);
@@ -331,9 +341,9 @@ START_TEST(device_numbers)
 
 	ck_assert_int_eq(erofs_merge(img, 3, &t, &d, &n, &err), 0);
 	ck_assert_uint_eq(n, 2);
-	ck_assert_uint_eq(at(t, "a")->device, 1);
-	ck_assert_uint_eq(at(t, "b")->device, 2);
-	ck_assert_uint_eq(at(t, "c")->device, 1);
+	ck_assert_uint_eq(got(t, "a")->device, 1);
+	ck_assert_uint_eq(got(t, "b")->device, 2);
+	ck_assert_uint_eq(got(t, "c")->device, 1);
 	ck_assert_int_eq(erofs_write(t, d, n, fd, &err), 0);
 	erofs_tree_free(t);
 	free(d);
@@ -346,9 +356,9 @@ START_TEST(device_numbers)
 	img[1] = layer("f d 4", 9);
 	ck_assert_int_eq(erofs_merge(img, 2, &t, &d, &n, &err), 0);
 	ck_assert_uint_eq(n, 3);
-	ck_assert_uint_eq(at(t, "b")->device, 2);
-	ck_assert_uint_eq(at(t, "d")->device, 3);
-	ck_assert_uint_eq(at(t, "d")->offset, 4 * 512);
+	ck_assert_uint_eq(got(t, "b")->device, 2);
+	ck_assert_uint_eq(got(t, "d")->device, 3);
+	ck_assert_uint_eq(got(t, "d")->offset, 4 * 512);
 	erofs_tree_free(t);
 	free(d);
 	for (int i = 0; i < 3; i++)
