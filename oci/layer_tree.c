@@ -506,6 +506,7 @@ static int settle_child(void *ctx, const char *name, size_t len, struct erofs_in
 {
 	struct settle *s = ctx;
 	bool substance = true;
+	uint64_t before;
 	int r;
 
 	if (!(inode->scratch & MARK_COUNTED))
@@ -515,6 +516,7 @@ static int settle_child(void *ctx, const char *name, size_t len, struct erofs_in
 		s->substance = s->substance || !erofs_inode_is_whiteout(inode);
 		return 0;
 	}
+	before = *s->inodes;
 	r = settle_dir(s->lt, inode, s->inodes, &substance);
 	if (r < 0)
 		return r;
@@ -527,6 +529,7 @@ static int settle_child(void *ctx, const char *name, size_t len, struct erofs_in
 		inode->flags &= (uint16_t)~EROFS_I_IMPLIED;
 		return 0;
 	}
+	*s->inodes = before; /* the marks in it go with it */
 	if (s->n_vanish == s->cap_vanish) {
 		size_t more = s->cap_vanish ? s->cap_vanish * 2 : 8;
 		struct oci_word *p = reallocarray(s->vanish, more, sizeof(*p));
