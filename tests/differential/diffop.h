@@ -109,7 +109,8 @@ extern char diff_long_name[256], diff_too_long_name[257];
  * @below is the layer under it, or -1.
  */
 void tree_make(int fd, int below, uint64_t seed, unsigned int layer, const struct setup *s);
-size_t tree_acl(struct rng *r, unsigned char *buf); /* a posix_acl xattr; @buf has 64 bytes */
+/* A posix_acl xattr; @buf has 64 bytes. */
+size_t tree_acl(struct rng *r, const struct setup *s, unsigned char *buf);
 size_t tree_capability(unsigned char *buf); /* a security.capability xattr; 20 bytes */
 void tree_fill(struct rng *r, unsigned char *buf, size_t len);
 

@@ -222,6 +222,10 @@ void op_generate(struct rng *r, const struct setup *s, const struct side *look, 
 	op->y = lengths[rng_below(r, 8)];
 	op->mode = modes[rng_below(r, 10)];
 	op->umask = umasks[rng_below(r, 5)];
+	if (!s->root) {
+		op->mode |= 0700;
+		op->umask &= 077;
+	}
 	op->as_user = s->root && rng_percent(r, 12);
 	op->uid = rng_percent(r, 50) ? UINT32_MAX : 1000 + rng_below(r, 3);
 	op->gid = rng_percent(r, 50) ? UINT32_MAX : 1000 + rng_below(r, 3);

@@ -212,6 +212,8 @@ static void side_init(struct driver *d, struct side *side, char letter)
 	fd = make_dir(side->mnt);
 	if (side->plain)
 		tree_make(fd, -1, d->seed, 0, &d->setup);
+	if (side->plain && futimens(fd, NULL) < 0) /* a mount's root is the upper's, which is new */
+		die("utimens: %s", strerror(errno));
 	(void)close(fd);
 	for (int i = 0; i < DIFF_SLOTS; i++)
 		side->slot[i] = -1;

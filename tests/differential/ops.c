@@ -281,7 +281,7 @@ static long do_readdir(struct side *side, const struct op *op, struct result *r)
 	return 0;
 }
 
-static long do_xattr(const char *link, const struct op *op, struct result *r)
+static long do_xattr(const struct setup *s, const char *link, const struct op *op, struct result *r)
 {
 	static unsigned char value[65536];
 	struct rng rng = {op->x};
@@ -292,7 +292,7 @@ static long do_xattr(const char *link, const struct op *op, struct result *r)
 	case OP_SETXATTR:
 		tree_fill(&rng, value, len);
 		if (!strncmp(op->b, "system.posix_acl", 16) && len == 12)
-			len = tree_acl(&rng, value);
+			len = tree_acl(&rng, s, value);
 		else if (!strcmp(op->b, "security.capability") && len == 12)
 			len = tree_capability(value);
 		return setxattr(link, op->b, value, len, (int)op->flags);
@@ -320,7 +320,8 @@ static long do_xattr(const char *link, const struct op *op, struct result *r)
 }
 
 /* xattr calls never follow: through the magic link of an O_PATH fd. */
-static long do_path_xattr(struct side *side, const struct op *op, struct result *r)
+static long do_path_xattr(struct side *side, const struct setup *s, const struct op *op,
+			  struct result *r)
 {
 	cleanup_close int fd = openat(side->root, op->a, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	char link[64];
@@ -328,7 +329,7 @@ static long do_path_xattr(struct side *side, const struct op *op, struct result 
 	if (fd < 0)
 		return -1;
 	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	return do_xattr(link, op, r);
+	return do_xattr(s, link, op, r);
 }
 
 static long do_utimens(struct side *side, const struct op *op)
@@ -479,7 +480,7 @@ static long dispatch(struct side *side, const struct setup *s, const struct op *
 	case OP_GETXATTR:
 	case OP_REMOVEXATTR:
 	case OP_LISTXATTR:
-		return do_path_xattr(side, op, r);
+		return do_path_xattr(side, s, op, r);
 	case OP_READDIR:
 		return do_readdir(side, op, r);
 	case OP_STAT:

@@ -46,7 +46,7 @@ void tree_fill(struct rng *r, unsigned char *buf, size_t len)
 	}
 }
 
-size_t tree_acl(struct rng *r, unsigned char *buf)
+size_t tree_acl(struct rng *r, const struct setup *s, unsigned char *buf)
 {
 	const uint16_t tags[] = {1, 2, 4, 16, 32}; /* owner, user 1000, group, mask, other */
 	size_t n = 4;
@@ -56,6 +56,8 @@ size_t tree_acl(struct rng *r, unsigned char *buf)
 		uint16_t perm = (uint16_t)rng_below(r, 8);
 		uint32_t id = tags[i] == 2 ? 1000 : UINT32_MAX;
 
+		if (tags[i] == 1 && !s->root)
+			perm = 7; /* who is not root must not shut itself out */
 		memcpy(buf + n, &tags[i], 2);
 		memcpy(buf + n + 2, &perm, 2);
 		memcpy(buf + n + 4, &id, 4);
@@ -83,12 +85,12 @@ static void xattrs(struct maker *m, int dir, const char *name, mode_t type)
 		if (rng_percent(m->rng, 25) && setxattr(link, "user.a", "lower", 5, 0) < 0)
 			die("tree: setxattr: %s", strerror(errno));
 		if (rng_percent(m->rng, 8)) {
-			size_t n = tree_acl(m->rng, value);
+			size_t n = tree_acl(m->rng, m->setup, value);
 
 			(void)setxattr(link, "system.posix_acl_access", value, n, 0);
 		}
 		if (type == S_IFDIR && rng_percent(m->rng, 8)) {
-			size_t n = tree_acl(m->rng, value);
+			size_t n = tree_acl(m->rng, m->setup, value);
 
 			(void)setxattr(link, "system.posix_acl_default", value, n, 0);
 		}

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# Random operations on the kernel's overlayfs and on ours end in equal answers and equal trees, before and
+# after a remount; the upper of ours is read by the kernel's overlayfs. SNAP_TEST_SEED repeats a run.
+seed=${SNAP_TEST_SEED:-1}
+engine='snapfs -o lowerdir=%l,upperdir=%u,workdir=%w,redirect_dir=on %m'
+
+# The driver itself is to be trusted: no difference between two mounts by the kernel, and a mount that
+# cannot do something is found out.
+test_driver() {
+	diffop --ours kernel --dir . --seed "$seed" --sequences 20
+	refused_by_driver 'mount -t overlay overlay -o lowerdir=%l,upperdir=%u,workdir=%w,index=off,redirect_dir=off %m'
+}
+refused_by_driver() {
+	local got=0
+	diffop --ours "$1" --dir . --seed 1 --sequences 20 --no-minimise >driver.out 2>&1 || got=$?
+	is "$got" 1 "the driver's status for an engine that differs"
+	grep -q 'differ' driver.out || fail "the driver did not say what differs"
+}
+
+test_directory_lowers() {
+	diffop --ours "$engine" --dir . --seed "$seed" --sequences 200 --ops 200
+}
+# other starting points, fewer and longer
+test_long_sequences() {
+	diffop --ours "$engine" --dir . --seed $((seed + 100000)) --sequences 10 --ops 1500
+}
+# the lower is a chain index of the store, made of the same directories as layers
+test_index_lowers() {
+	diffop --ours "$engine" --lower "$TESTS/lib/index_of_lowers '%l'" --dir . --seed $((seed + 200000)) \
+		--sequences 40 --ops 200
+}
