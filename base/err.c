@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static void set_message(struct err *err, int code, const char *fmt, va_list ap)
+static void __attribute__((format(printf, 3, 0)))
+set_message(struct err *err, int code, const char *fmt, va_list ap)
 {
 	err->code = code;
 	err->where[0] = err->hint[0] = '\0';
