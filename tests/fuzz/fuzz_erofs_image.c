@@ -28,12 +28,12 @@ struct visit {
 
 static int see_xattr(void *ctx, const char *name, const void *value, size_t len)
 {
-	volatile size_t sum = strlen(name);
+	size_t sum = strlen(name);
 
 	(void)ctx;
 	for (size_t i = 0; i < len; i++)
 		sum += ((const uint8_t *)value)[i];
-	return 0;
+	return sum == SIZE_MAX; /* never: but every byte must be read for it */
 }
 
 static void see_file(const struct erofs_image *img, const struct erofs_stat *st)
