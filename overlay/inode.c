@@ -167,9 +167,26 @@ static int set_size(struct ovl_fs *fs, struct ovl_node *n, off_t size, struct ov
 	return ovl_sys_truncate(fd, size);
 }
 
-int ovl_setattr(struct ovl_fs *fs, struct ovl_node *n, const struct stat *attr, unsigned int set,
-		struct ovl_file *file, struct stat *ret)
+/*
+ * chmod by one who may not set the bit has lost it in the kernel already. So if it is still there,
+ * this is a write that takes suid away, where FUSE forgets sgid without group execution.
+ */
+static void strip_sgid(struct ovl_fs *fs, struct ovl_node *n, struct stat *attr,
+		       const struct ovl_cred *cred)
 {
+	struct stat st;
+
+	if (!(attr->st_mode & S_ISGID) || cred->uid == 0 || !S_ISREG(n->type) ||
+	    ovl_getattr(fs, n, &st) < 0)
+		return;
+	if (st.st_gid != cred->gid && !(cred->in_group && cred->in_group(cred->ctx, st.st_gid)))
+		attr->st_mode &= ~(mode_t)S_ISGID;
+}
+
+int ovl_setattr(struct ovl_fs *fs, struct ovl_node *n, const struct stat *attr, unsigned int set,
+		struct ovl_file *file, const struct ovl_cred *cred, struct stat *ret)
+{
+	struct stat fixed = *attr;
 	uint64_t keep = set & OVL_SET_SIZE ? (uint64_t)attr->st_size : OVL_COPY_ALL;
 	struct ovl_at at cleanup_at = OVL_AT_INIT;
 	int r;
@@ -181,10 +198,12 @@ int ovl_setattr(struct ovl_fs *fs, struct ovl_node *n, const struct stat *attr, 
 		r = set_size(fs, n, attr->st_size, file);
 	if (r < 0)
 		return r;
+	if (set & OVL_SET_MODE && cred)
+		strip_sgid(fs, n, &fixed, cred);
 	pthread_rwlock_rdlock(&fs->tree);
 	r = ovl_at_get_locked(fs, n, &at);
 	if (r == 0 && set & (OVL_SET_UID | OVL_SET_GID | OVL_SET_MODE))
-		r = set_owner_locked(fs, n, &at, attr, set);
+		r = set_owner_locked(fs, n, &at, &fixed, set);
 	if (r == 0 && set & (OVL_SET_ATIME | OVL_SET_MTIME | OVL_SET_ATIME_NOW | OVL_SET_MTIME_NOW))
 		r = set_times_locked(&at, attr, set);
 	pthread_rwlock_unlock(&fs->tree);

@@ -160,8 +160,11 @@ static int lookup_path(struct ovl_obj *root, const char *path, struct ovl_found 
 		name[len] = '\0';
 		ovl_found_release(f);
 		r = ovl_lower_lookup(dir, name, f);
-		if (r == 0 && !(f->flags & OVL_FOUND_WHITEOUT) && !S_ISDIR(f->st.st_mode))
-			r = -ENOENT; /* a file hides what is below it */
+		/* Anything but a directory hides what is below it, as a whiteout does. */
+		if (r == 0 && !(f->flags & OVL_FOUND_WHITEOUT) && !S_ISDIR(f->st.st_mode)) {
+			ovl_found_release(f);
+			f->flags = OVL_FOUND_WHITEOUT;
+		}
 		if (r < 0 || f->flags & OVL_FOUND_WHITEOUT)
 			break;
 		opaque |= f->flags & OVL_FOUND_OPAQUE;
@@ -177,6 +180,31 @@ static int lookup_path(struct ovl_obj *root, const char *path, struct ovl_found 
 	else if (opaque)
 		f->flags |= OVL_FOUND_OPAQUE;
 	return r;
+}
+
+/*
+ * Where a directory of one layer says the layers below have it: a name beside @path, or a path
+ * from the root.
+ */
+static int follow_redirect(char **path, const char *redirect, bool *absolute)
+{
+	const char *slash = *absolute ? strrchr(*path, '/') : NULL;
+	size_t keep = slash ? (size_t)(slash - *path) + 1 : 0;
+	char *next;
+
+	if (redirect[0] == '/')
+		keep = 0;
+	else if (strchr(redirect, '/') || !is_plain_name(redirect, strlen(redirect)))
+		return -EIO;
+	next = malloc(keep + strlen(redirect) + 1);
+	if (!next)
+		return -ENOMEM;
+	memcpy(next, *path, keep);
+	strcpy(next + keep, redirect);
+	free(*path);
+	*path = next;
+	*absolute = next[0] == '/';
+	return 0;
 }
 
 /*
@@ -225,16 +253,14 @@ static int resolve_lowers(struct ovl_fs *fs, struct ovl_node *parent, const char
 			return r;
 		below = dir->layer->batch;
 		if (f.redirect) {
-			free(path);
-			path = steal_ptr(&f.redirect);
-			if (path[0] == '/' && !absolute) {
-				absolute = true;
-				i = UINT32_MAX; /* from the first layer on; those not below are
-						   skipped */
-			} else if (path[0] != '/' && absolute) {
-				return 0; /* a relative redirect under a moved directory: ends here
-					   */
-			}
+			bool was = absolute;
+
+			r = follow_redirect(&path, f.redirect, &absolute);
+			if (r < 0)
+				return r;
+			/* From the first layer on; those that are not below are skipped. */
+			if (absolute && !was)
+				i = UINT32_MAX;
 		}
 	}
 	return 0;

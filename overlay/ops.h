@@ -38,9 +38,9 @@ enum ovl_set {
 	OVL_SET_MTIME_NOW = 1 << 7,
 };
 struct ovl_file;
-/* @file: an open handle for a size, may be NULL. */
+/* @file: an open handle for a size, may be NULL, as @cred may be. */
 int ovl_setattr(struct ovl_fs *fs, struct ovl_node *n, const struct stat *attr, unsigned int set,
-		struct ovl_file *file, struct stat *ret) OVL_MUST;
+		struct ovl_file *file, const struct ovl_cred *cred, struct stat *ret) OVL_MUST;
 /* Returns the length; @buf is NUL-terminated. */
 int ovl_readlink(struct ovl_fs *fs, struct ovl_node *n, char *buf, size_t size) OVL_MUST;
 int ovl_statfs(struct ovl_fs *fs, struct statvfs *ret) OVL_MUST;

@@ -176,6 +176,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 		{FUSE_SET_ATTR_ATIME_NOW, OVL_SET_ATIME_NOW},
 		{FUSE_SET_ATTR_MTIME_NOW, OVL_SET_MTIME_NOW},
 	};
+	const struct ovl_cred cred = cred_of(req);
 	unsigned int set = 0;
 	struct stat st;
 	int r;
@@ -183,7 +184,8 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 	for (size_t i = 0; i < sizeof(map) / sizeof(*map); i++)
 		if (to_set & map[i].fuse)
 			set |= map[i].ours;
-	r = ovl_setattr(fs_of(req), node_of(req, ino), attr, set, fi ? file_of(fi) : NULL, &st);
+	r = ovl_setattr(fs_of(req), node_of(req, ino), attr, set, fi ? file_of(fi) : NULL, &cred,
+			&st);
 	reply_attr(req, &st, r);
 }
 

@@ -216,8 +216,14 @@ int ovl_removexattr(struct ovl_fs *fs, struct ovl_node *n, const char *name)
 	r = stored_name(name, escaped, &stored);
 	if (r < 0)
 		return r;
-	/* Nothing to remove is no reason to copy up. */
+	/*
+	 * Nothing to remove is no reason to copy up. Of an ACL it is no error, but where the kernel's
+	 * overlayfs looks first, as here: on what is still in a lower layer.
+	 */
 	have = raw_get(fs, n, stored, NULL, 0);
+	if (have == -ENODATA && ovl_node_has(n, OVL_NODE_UPPER) &&
+	    strncmp(name, "system.posix_acl_", 17) == 0)
+		return 0;
 	if (have < 0)
 		return (int)have;
 	r = ovl_copy_up(fs, n, OVL_COPY_ALL);
