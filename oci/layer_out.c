@@ -120,7 +120,11 @@ static int write_content(struct oci_layer_writer *w, const struct oci_tar_entry 
 
 	while (left > 0) {
 		n = left < COPY_SIZE ? (size_t)left : COPY_SIZE;
-		r = io_pread_full(e->data_fd, w->buf, n, pos);
+		r = 0;
+		if (e->data_fd < 0)
+			memset(w->buf, 0, n);
+		else
+			r = io_pread_full(e->data_fd, w->buf, n, pos);
 		if (r == -ENODATA)
 			return err_msg(err, -EAGAIN, "'%s' became shorter while it was read",
 				       e->path);

@@ -23,7 +23,8 @@ struct oci_tar_entry {
 	const char *hardlink; /* NULL, or the path of the earlier entry that is the same inode */
 	const struct oci_tar_xattr *xattrs; /* sorted by name */
 	size_t n_xattrs;
-	int data_fd; /* regular files with size > 0: the content is [data_off, data_off + st_size) of it */
+	/* regular files with size > 0: the content is [data_off, data_off + st_size); -1: zeros */
+	int data_fd;
 	off_t data_off;
 };
 
