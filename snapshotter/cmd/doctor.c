@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "snapshotter/cmd/cmd.h"
+#include "snapshotter/mount.h"
+
+/* One finding: what was looked at, whether it is there, and what that means. */
+enum state { GOOD, MISSING, NEUTRAL };
+
+struct report {
+	struct json_writer *json; /* NULL: text */
+};
+
+static void say(struct report *rep, const char *name, enum state state, const char *text)
+{
+	static const char *const words[] = {"ok", "missing", "info"};
+
+	if (rep->json) {
+		json_w_object(rep->json);
+		json_w_key(rep->json, "check");
+		json_w_string(rep->json, name);
+		json_w_key(rep->json, "state");
+		json_w_string(rep->json, words[state]);
+		json_w_key(rep->json, "detail");
+		json_w_string(rep->json, text);
+		json_w_end(rep->json);
+	} else {
+		(void)printf("%-7s  %-16s  %s\n", words[state], name, text);
+	}
+}
+
+static void check_fuse(struct report *rep)
+{
+	int fd cleanup_close = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	char text[160];
+
+	if (fd >= 0) {
+		say(rep, "/dev/fuse", GOOD, "can be opened");
+		return;
+	}
+	(void)snprintf(text, sizeof(text), "%s: the FUSE engine cannot work; %s", strerror(errno),
+		       errno == EACCES ? "'chmod 0666 /dev/fuse' is the distributions' default"
+				       : "load the module 'fuse'");
+	say(rep, "/dev/fuse", MISSING, text);
+}
+
+static char *find_program(const char *name)
+{
+	const char *path = getenv("PATH");
+	char *copy cleanup_free = strdup(path ? path : "/usr/bin:/bin"), *save, *dir, *full = NULL;
+
+	for (dir = copy ? strtok_r(copy, ":", &save) : NULL; dir;
+	     dir = strtok_r(NULL, ":", &save)) {
+		if (asprintf(&full, "%s/%s", dir, name) < 0)
+			return NULL;
+		if (access(full, X_OK) == 0)
+			return full;
+		free(full);
+	}
+	return NULL;
+}
+
+static void check_program(struct report *rep, const char *name, const char *without)
+{
+	char *path cleanup_free = find_program(name);
+
+	say(rep, name, path ? GOOD : MISSING, path ? path : without);
+}
+
+/* The engine beside the running program counts first, as 'snap mount' looks for it. */
+static void check_snapfs(struct report *rep)
+{
+	char *self cleanup_free = realpath("/proc/self/exe", NULL), *slash,
+		   *beside cleanup_free = NULL;
+
+	slash = self ? strrchr(self, '/') : NULL;
+	if (slash && asprintf(&beside, "%.*s/snapfs", (int)(slash - self), self) > 0 &&
+	    access(beside, X_OK) == 0)
+		say(rep, "snapfs", GOOD, beside);
+	else
+		check_program(rep, "snapfs", "the FUSE engine is not installed");
+}
+
+static bool file_has(const char *path, const char *line_start, const char *word)
+{
+	FILE *f = fopen(path, "re");
+	char *line = NULL;
+	bool found = false;
+	size_t cap = 0;
+
+	while (f && !found && getline(&line, &cap, f) > 0)
+		found = (!line_start || strncmp(line, line_start, strlen(line_start)) == 0) &&
+			(!word || strstr(line, word));
+	free(line);
+	if (f)
+		(void)fclose(f);
+	return found;
+}
+
+static void check_kernel(struct report *rep)
+{
+	struct utsname u;
+	char text[512];
+	int major = 0, minor = 0;
+
+	(void)uname(&u);
+	(void)sscanf(u.release, "%d.%d", &major, &minor);
+	say(rep, "kernel", NEUTRAL, u.release);
+	say(rep, "overlayfs", file_has("/proc/filesystems", NULL, "\toverlay") ? GOOD : MISSING,
+	    file_has("/proc/filesystems", NULL, "\toverlay")
+		    ? "known to the kernel"
+		    : "not loaded: the kernel engine needs it ('modprobe overlay')");
+	(void)snprintf(text, sizeof(text), "%s: FUSE passthrough needs Linux 6.9 and root",
+		       major > 6 || (major == 6 && minor >= 9) ? "new enough" : "too old");
+	say(rep, "passthrough",
+	    (major > 6 || (major == 6 && minor >= 9)) && geteuid() == 0 ? GOOD : NEUTRAL, text);
+}
+
+static long read_number(const char *path)
+{
+	FILE *f = fopen(path, "re");
+	long v = -1;
+
+	if (f) {
+		if (fscanf(f, "%ld", &v) != 1)
+			v = -1;
+		(void)fclose(f);
+	}
+	return v;
+}
+
+static void check_rootless(struct report *rep)
+{
+	long max = read_number("/proc/sys/user/max_user_namespaces");
+	long clone = read_number("/proc/sys/kernel/unprivileged_userns_clone");
+	struct passwd *pw = getpwuid(getuid());
+	char start[300], text[400];
+	bool sub;
+
+	if (max == 0 || clone == 0)
+		say(rep, "user namespaces", MISSING,
+		    "switched off (user.max_user_namespaces, kernel.unprivileged_userns_clone)");
+	else
+		say(rep, "user namespaces", max > 0 ? GOOD : NEUTRAL,
+		    max > 0 ? "available" : "not known to this kernel");
+	(void)snprintf(start, sizeof(start), "%.250s:", pw ? pw->pw_name : "?");
+	sub = file_has("/etc/subuid", start, NULL) && file_has("/etc/subgid", start, NULL);
+	(void)snprintf(text, sizeof(text), "%s for '%.250s' in /etc/subuid and /etc/subgid%s",
+		       sub ? "ranges" : "no range", pw ? pw->pw_name : "?",
+		       sub || geteuid() == 0
+			       ? ""
+			       : ": containers have one user ('usermod --add-subuids')");
+	say(rep, "subordinate ids", sub ? GOOD : geteuid() == 0 ? NEUTRAL : MISSING, text);
+	if (geteuid() != 0)
+		say(rep, "user_allow_other",
+		    file_has("/etc/fuse.conf", "user_allow_other", NULL) ? GOOD : NEUTRAL,
+		    "in /etc/fuse.conf lets other users into your mounts");
+}
+
+static int run(struct cmd_context *c, const void *o, int argc, char **argv, struct err *err)
+{
+	struct report rep = {.json = c->json ? json_writer_new(JSON_PRETTY) : NULL};
+	struct snap_mount_result choice;
+	char text[600];
+
+	(void)o;
+	(void)argc;
+	(void)argv;
+	if (rep.json) {
+		json_w_object(rep.json);
+		json_w_key(rep.json, "checks");
+		json_w_array(rep.json);
+	}
+	say(&rep, "store", NEUTRAL, snap_store_root(c->store));
+	check_kernel(&rep);
+	check_fuse(&rep);
+	check_program(&rep, "fusermount3", "ordinary users cannot mount: install fuse3");
+	check_snapfs(&rep);
+	snap_engine_choice(c->store, &choice);
+	say(&rep, "EROFS from files", choice.engine == SNAP_ENGINE_KERNEL ? GOOD : NEUTRAL,
+	    choice.engine == SNAP_ENGINE_KERNEL ? "the kernel mounts an index" : choice.reason);
+	check_rootless(&rep);
+	(void)snprintf(text, sizeof(text), "auto is %s: %s", snap_engine_name(choice.engine),
+		       choice.reason);
+	say(&rep, "engine", NEUTRAL, text);
+	if (!rep.json)
+		return 0;
+	json_w_end(rep.json);
+	json_w_key(rep.json, "engine");
+	json_w_string(rep.json, snap_engine_name(choice.engine));
+	json_w_key(rep.json, "reason");
+	json_w_string(rep.json, choice.reason);
+	json_w_end(rep.json);
+	return cmd_print_json(rep.json, err);
+}
+
+const struct cmd cmd_doctor = {
+	.name = "doctor",
+	.summary = "Say what this machine can do and what will be used",
+	.usage = "",
+	.help = "Kernel, FUSE, EROFS, user namespaces, and which engine 'snap mount' picks and "
+		"why.",
+	.run = run,
+};
