@@ -19,15 +19,18 @@ struct ovl_file {
 	bool writable;
 };
 
-/* Flags that mean nothing below us: the kernel does O_APPEND and O_TRUNC, names are resolved. */
-#define FLAGS_OURS (O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_DIRECT | O_NOATIME)
+/*
+ * Flags that mean something below us: the kernel does O_APPEND and O_TRUNC, names are resolved.
+ * Never more than these: execve() sends a flag of the kernel's own, which openat2() refuses.
+ */
+#define FLAGS_BELOW (O_ACCMODE | O_SYNC | O_DSYNC)
 
 static int open_upper(struct ovl_fs *fs, struct ovl_node *n, int flags)
 {
 	struct ovl_at at cleanup_at = OVL_AT_INIT;
 	int r;
 
-	flags &= ~FLAGS_OURS;
+	flags &= FLAGS_BELOW;
 	if (fs->volatile_)
 		flags &= ~(O_SYNC | O_DSYNC);
 	pthread_rwlock_rdlock(&fs->tree);

@@ -145,8 +145,8 @@ test_commit_as_a_snapshot() {
 	change mnt
 	cp -a mnt saw
 	snap umount mnt
-	snap commit done c
-	enter d done mnt2
+	snap commit finished c
+	enter d finished mnt2
 	treecmp --ignore dir-mtime saw mnt2
 	snap umount mnt2
 }

@@ -5,7 +5,7 @@
 # Its engine is called by hand, over plain directories, so that nothing else can be at fault.
 up() {
 	mkdir -p upper work mnt
-	snapfs -o lowerdir="$PWD/lower",upperdir="$PWD/upper",workdir="$PWD/work",redirect_dir=on "$PWD/mnt"
+	snapfs -o "lowerdir=$PWD/lower,upperdir=$PWD/upper,workdir=$PWD/work,redirect_dir=on" "$PWD/mnt"
 }
 down() { fusermount3 -u "$PWD/mnt"; }
 again() {
@@ -212,5 +212,15 @@ test_9_work_is_used_and_left_clean() {
 	again
 	is "$(find work -type f ! -path '*/links/*' ! -path '*/index/*' | wc -l)" 0 'files left in the work directory'
 	is "$(tail -c 2 mnt/f)" x
+	down
+}
+test_programs_run_from_lower_and_upper() {
+	mkdir lower && cp "$(command -v true)" lower/low
+	up
+	cp "$(command -v true)" mnt/up && cp mnt/low mnt/low2
+	mnt/up && mnt/low && mnt/low2
+	again
+	mnt/up && mnt/low && mnt/low2
+	chmod 700 mnt/low && mnt/low
 	down
 }

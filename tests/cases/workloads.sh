@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 # images
+# shellcheck disable=SC2164 # set -e is on (tests/lib/case.sh)
 # What people do in a container, done in a mount and on a plain directory: the results are equal.
 
 # A plain copy of DEBIAN's tree at ./plain and a mount of it at ./mnt.
@@ -69,6 +70,7 @@ git_work() {
 	git checkout -q master
 	git merge -q work
 	git fsck --strict
+	git config remote.origin.url origin
 	[ -z "$(git status --porcelain)" ]
 	rm -rf .git/logs .git/index .git/objects .git/*HEAD .git/refs/heads/* .git/packed-refs .git/info .git/gc* # hashes of times
 }
