@@ -22,6 +22,8 @@ static void copy_text(char *to, size_t size, const char *text)
 	(void)snprintf(to, size, "%s", text ? text : "");
 }
 
+#define LATEST ":latest" /* the tag that goes without saying, here and there */
+
 #define IMAGE_QUERY                                                                                \
 	"SELECT i.ref, m.digest, m.config, m.media_type, m.size, m.config_size, m.chain, "         \
 	"m.created,"                                                                               \
@@ -71,14 +73,25 @@ static bool has_tag(const char *ref)
 	return strpbrk(slash ? slash : ref, ":@") != NULL;
 }
 
+static bool ends_with_latest(const char *ref)
+{
+	size_t len = strlen(ref);
+
+	return len > strlen(LATEST) && strcmp(ref + len - strlen(LATEST), LATEST) == 0;
+}
+
 int snap_image_find(struct snap_store *store, const char *name, struct snap_image_info *ret,
 		    struct err *err)
 {
 	char *tagged cleanup_free = NULL;
 	int r = find_exactly(store, name, ret, err);
 
-	if (r == 0 && !has_tag(name)) {
-		if (asprintf(&tagged, "%s:latest", name) < 0)
+	if (r == 0 && (!has_tag(name) || ends_with_latest(name))) {
+		int len = (int)strlen(name);
+		bool cut = ends_with_latest(name);
+
+		if (asprintf(&tagged, "%.*s%s", cut ? len - (int)strlen(LATEST) : len, name,
+			     cut ? "" : LATEST) < 0)
 			return err_set(err, -ENOMEM, "image");
 		r = find_exactly(store, tagged, ret, err);
 	}

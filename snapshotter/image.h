@@ -29,7 +29,8 @@ struct snap_layer_info {
 	char state[16]; /* "complete" */
 };
 
-/* @name: a REF, or a REF without its tag when that is "latest". -ENOENT. */
+/* @name: a REF; the tag "latest" may be left out, in @name as in what the image is called. -ENOENT.
+ */
 int snap_image_find(struct snap_store *store, const char *name, struct snap_image_info *ret,
 		    struct err *err) __attribute__((warn_unused_result));
 /* In the order of their REFs. Stops at the first non-zero return of @fn and returns it. */

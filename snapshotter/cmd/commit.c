@@ -1,23 +1,92 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <string.h>
+
 #include "snapshotter/cmd/cmd.h"
+#include "snapshotter/cmd/layer_options.h"
+#include "snapshotter/diff.h"
 
 struct options {
-	struct cmd_list labels;
+	struct cmd_list labels, changes;
+	const char *image, *message, *author;
+	struct cmd_layer_options layer;
+	bool check;
 };
 
 static const struct cmd_option options[] = {
-	{"label", 0, CMD_LIST, "K=V", "a label; may be given again",
+	{"label", 0, CMD_LIST, "K=V", "a label of the snapshot; may be given again",
 	 offsetof(struct options, labels)},
+	{"image", 0, CMD_STRING, "REF", "make an image instead; KEY stays active",
+	 offsetof(struct options, image)},
+	CMD_LAYER_OPTIONS(struct options, layer),
+	{"message", 'm', CMD_STRING, "TEXT", "the image's history says so",
+	 offsetof(struct options, message)},
+	{"author", 'a', CMD_STRING, "NAME", "of the image", offsetof(struct options, author)},
+	{"change", 'c', CMD_LIST, "CHANGE",
+	 "'CMD|ENV|ENTRYPOINT|WORKDIR|USER|LABEL|EXPOSE|VOLUME ...'; may be given again",
+	 offsetof(struct options, changes)},
+	{"check", 0, CMD_FLAG, NULL, "make the layer twice and compare",
+	 offsetof(struct options, check)},
 	CMD_OPTIONS_END,
 };
 
-static int run(struct cmd_context *c, const void *opts, int argc, char **argv, struct err *err)
+static int print(struct cmd_context *c, const char *ref, const struct snap_commit_result *result,
+		 struct err *err)
 {
-	const struct options *o = opts;
+	struct json_writer *w;
+	char size[24];
+
+	if (!c->json) {
+		cmd_format_size(result->new_bytes, size);
+		if (!c->quiet) {
+			(void)fputs("committed ", stderr);
+			cmd_put_name(stderr, ref);
+			(void)fprintf(stderr, " (%zu layers, %zu new, %s)\n", result->layers,
+				      result->new_layers, size);
+		}
+		(void)printf("%s\n", result->manifest.text);
+		return 0;
+	}
+	w = json_writer_new(JSON_PRETTY);
+	json_w_object(w);
+	json_w_key(w, "ref");
+	json_w_string(w, ref);
+	json_w_key(w, "digest");
+	json_w_string(w, result->manifest.text);
+	json_w_key(w, "layers");
+	json_w_uint(w, result->layers);
+	json_w_key(w, "new_layers");
+	json_w_uint(w, result->new_layers);
+	json_w_key(w, "new_size");
+	json_w_uint(w, result->new_bytes);
+	json_w_end(w);
+	return cmd_print_json(w, err);
+}
+
+static int commit_image(struct cmd_context *c, const struct options *o, const char *key,
+			struct err *err)
+{
+	struct snap_commit_options opt = {
+		.message = o->message,
+		.author = o->author,
+		.changes = o->changes.items,
+		.n_changes = o->changes.n,
+		.check = o->check,
+	};
+	struct snap_commit_result result;
+	int r = cmd_layer_options(&o->layer, &opt.layer, err);
+
+	if (r == 0)
+		r = snap_commit_image(c->store, o->image, key, &opt, &result, err);
+	return r < 0 ? r : print(c, o->image, &result, err);
+}
+
+static int commit_snapshot(struct cmd_context *c, const struct options *o, char **argv,
+			   struct err *err)
+{
 	struct snap_label *labels = NULL;
 	int r = cmd_parse_labels(&o->labels, &labels, err);
 
-	(void)argc;
 	if (r == 0)
 		r = snap_commit(c->store, argv[0], argv[1], labels, o->labels.n, SNAP_COMMIT_SYNC,
 				err);
@@ -25,14 +94,42 @@ static int run(struct cmd_context *c, const void *opts, int argc, char **argv, s
 	return r;
 }
 
+static int run(struct cmd_context *c, const void *opts, int argc, char **argv, struct err *err)
+{
+	const struct options *o = opts;
+
+	if (!o->image) {
+		if (argc != 2)
+			return cmd_usage_error(
+				err, "commit: NAME and KEY are needed, or --image REF and KEY");
+		if (o->changes.n || o->message || o->author || o->check ||
+		    cmd_has_layer_options(&o->layer))
+			return cmd_usage_error(err, "commit: these options are for --image only");
+		return commit_snapshot(c, o, argv, err);
+	}
+	if (argc != 1)
+		return cmd_usage_error(err, "commit: with --image REF, one KEY is needed");
+	if (o->labels.n)
+		return cmd_usage_error(
+			err, "commit: --label is for snapshots, use --change 'LABEL K=V'");
+	return commit_image(c, o, argv[0], err);
+}
+
 const struct cmd cmd_commit = {
 	.name = "commit",
-	.summary = "Make an active snapshot a committed one",
-	.usage = "[--label K=V]... NAME KEY",
-	.help = "KEY is known as NAME from then on, cannot be written to and may be a PARENT.",
+	.summary = "Make an active snapshot a committed one, or an image of it",
+	.usage = "[--label K=V]... NAME KEY\n"
+		 "--image REF [OPTION]... KEY",
+	.help = "With NAME: KEY is known as NAME from then on, cannot be written to and may be a "
+		"PARENT.\n"
+		"With --image: a new image of the parent's layers and what was changed; KEY stays "
+		"active, and\n"
+		"mounted if it is. The same content and timestamp always give the same digests. "
+		"Prints the\n"
+		"manifest's digest.",
 	.options = options,
 	.options_size = sizeof(struct options),
-	.min_args = 2,
+	.min_args = 1,
 	.max_args = 2,
 	.run = run,
 };
