@@ -31,8 +31,11 @@ struct ovl_change {
 	const char *hardlink; /* path of the event before that is the same inode, or NULL */
 	const struct ovl_change_xattr *xattrs; /* sorted by name, private ones left out */
 	size_t n_xattrs;
-	int data_fd; /* regular files: content at [data_off, data_off + st.st_size); else -1.
-			Borrowed */
+	/*
+	 * regular files without ->hardlink: content at [data_off, data_off + st.st_size), borrowed;
+	 * -1: nothing but zeros. Others: -1.
+	 */
+	int data_fd;
 	off_t data_off;
 };
 
