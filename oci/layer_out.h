@@ -17,7 +17,8 @@ struct oci_tar_xattr {
 };
 
 struct oci_tar_entry {
-	const char *path; /* bytes, relative, without "./"; a directory without trailing '/' ("" = the root) */
+	const char *path; /* bytes, relative, without "./"; a directory without trailing '/' ("" =
+			     the root) */
 	struct stat st; /* mode, uid, gid, rdev, size, mtim are used */
 	const char *target; /* symlinks */
 	const char *hardlink; /* NULL, or the path of the earlier entry that is the same inode */
@@ -51,5 +52,5 @@ int oci_layer_writer_whiteout(struct oci_layer_writer *w, const char *path, stru
 int oci_layer_writer_opaque(struct oci_layer_writer *w, const char *path, struct err *err)
 	__attribute__((warn_unused_result));
 /* Ends it. @ret: media type (OCI), digest and size of the blob, the diff id. */
-int oci_layer_writer_finish(struct oci_layer_writer *w, struct oci_layer_ref *ret,
-			    struct err *err) __attribute__((warn_unused_result));
+int oci_layer_writer_finish(struct oci_layer_writer *w, struct oci_layer_ref *ret, struct err *err)
+	__attribute__((warn_unused_result));
