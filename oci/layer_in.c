@@ -36,7 +36,7 @@ struct ring {
 	size_t len[BUFFERS]; /* of the filled ones */
 	unsigned int head, count; /* first filled one, how many: under lock */
 	bool ended; /* nothing more comes: under lock */
-	bool stopped; /* nobody takes any more: under lock */
+	int stopped; /* nobody takes any more, and why: under lock */
 };
 
 struct layer_in {
@@ -140,6 +140,17 @@ static const uint8_t *ring_get_filled(struct ring *ring, size_t *ret_len)
 	return p;
 }
 
+/* Was the content's fault the reason that nobody takes any more? */
+static bool ring_was_refused(struct ring *ring)
+{
+	bool refused;
+
+	(void)pthread_mutex_lock(&ring->lock);
+	refused = ring->stopped == -EBADMSG;
+	(void)pthread_mutex_unlock(&ring->lock);
+	return refused;
+}
+
 static void ring_put_empty(struct ring *ring)
 {
 	(void)pthread_mutex_lock(&ring->lock);
@@ -149,10 +160,10 @@ static void ring_put_empty(struct ring *ring)
 	(void)pthread_mutex_unlock(&ring->lock);
 }
 
-static void ring_stop(struct ring *ring)
+static void ring_stop(struct ring *ring, int why)
 {
 	(void)pthread_mutex_lock(&ring->lock);
-	ring->stopped = true;
+	ring->stopped = why;
 	(void)pthread_cond_signal(&ring->changed);
 	(void)pthread_mutex_unlock(&ring->lock);
 }
@@ -249,8 +260,8 @@ static int read_blob(struct layer_in *in, struct hash *hash, uint8_t *chunk, siz
 }
 
 /*
- * Reads the blob to its end. When its content turns out to be bad, or nobody wants it any more, the
- * rest is only hashed: a digest that does not match explains everything else and is what is told.
+ * Reads the blob to its end. When its content turns out to be bad the rest is only hashed: a digest
+ * that does not match explains everything else and is what is told.
  */
 static int produce_all(struct layer_in *in, struct err *err)
 {
@@ -273,9 +284,11 @@ static int produce_all(struct layer_in *in, struct err *err)
 			return check_blob(in, hash, err);
 		if (content == 0 && !f.refused)
 			content = inflate_chunk(in, z, &f, chunk, n, err);
-		/* a budget is ours to enforce, whatever the blob's digest */
+		/* a budget is ours to enforce, and a full disk a full disk, whatever the digest */
 		if (content == -E2BIG)
 			return content;
+		if (f.refused && !ring_was_refused(&in->ring))
+			return 0;
 	}
 	if (content == 0 && !f.refused) {
 		/* what the inflater still holds back */
@@ -434,7 +447,7 @@ static int run(struct layer_in *in, struct oci_layer_result *ret, struct err *er
 		return err_set(err, -r, "start a thread");
 	r = consume_all(in, err);
 	if (r < 0)
-		ring_stop(&in->ring);
+		ring_stop(&in->ring, r);
 	(void)pthread_join(thread, NULL);
 	/* a blob that is not what it should be explains any rubbish found inside */
 	if (in->produce_code < 0 && (r == 0 || !in->blob_ok)) {

@@ -260,10 +260,11 @@ static int new_inode(struct oci_layer_tree *lt, const struct oci_tar_member *m, 
 		if (erofs_inode_set_target(lt->tree, inode, m->link) < 0)
 			return no_memory(err);
 	} else if (m->type == OCI_TAR_REG) {
-		for (size_t i = 0; m->sparse && i < m->n_map; i++)
-			stored = m->map[i].len > 0 || (stored && i + 1 < m->n_map);
-		if (m->sparse && m->n_map == 0)
+		if (m->sparse) {
 			stored = false;
+			for (size_t i = 0; i < m->n_map; i++)
+				stored = stored || m->map[i].len > 0;
+		}
 		inode->size = m->size;
 		inode->device = !stored ? 0 : m->sparse ? OCI_DEVICE_SIDE : OCI_DEVICE_DATA;
 		inode->offset = !stored ? 0 : m->sparse ? side : m->data;

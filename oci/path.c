@@ -19,7 +19,11 @@ struct walk {
 	struct oci_word *todo;
 	size_t n_todo, cap_todo;
 	unsigned int followed;
+	size_t steps;
 };
+
+/* Words taken for one path, those of symlinks on the way included: bounds the time it can cost. */
+#define STEPS_MAX 8192
 
 void oci_place_release(struct oci_place *p)
 {
@@ -87,6 +91,8 @@ static int append(struct walk *w, const char *name, size_t len, struct err *err)
 	if (len > OCI_NAME_MAX)
 		return err_msg(err, -EBADMSG, "name %s has more than %d bytes",
 			       oci_quote_len(&q, name, len), OCI_NAME_MAX);
+	if (++w->steps > STEPS_MAX)
+		return err_msg(err, -EBADMSG, "symlinks on the way with too many directories");
 	if (w->place->n >= w->limits->depth)
 		return oci_limit_hit(err, "depth", w->limits->depth);
 	if (parent && S_ISDIR(parent->mode))

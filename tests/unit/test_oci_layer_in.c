@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -1099,6 +1100,57 @@ START_TEST(budgets)
 }
 END_TEST
 
+/* More than 1 GiB of zeros out of a few kilobytes: only then is a ratio looked at. */
+START_TEST(bomb)
+{
+	const size_t chunk = 1 << 20, chunks = 1100;
+	char *zeros = calloc(1, chunk);
+	struct tar_header *h = tm_header(&tar, '0', "zeros");
+
+	tm_octal(h->size, sizeof(h->size), chunk * chunks);
+	tm_seal(h);
+	layer.compression = OCI_ZSTD;
+	zstd_frame(tar.s, tar.len);
+	for (size_t i = 0; i < chunks; i++)
+		zstd_frame(zeros, chunk);
+	free(zeros);
+	close(data_fd);
+	data_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	ck_assert_int_eq(run_blob(), -E2BIG);
+	ck_assert_ptr_nonnull(strstr(err.msg, "'ratio'"));
+}
+END_TEST
+
+/* Paths that cost much to resolve end in an error, not in hours. */
+START_TEST(costly_paths)
+{
+	char name[4096], line[64];
+
+	for (size_t i = 0; i + 1 < sizeof(name); i++)
+		name[i] = i % 2 ? '/' : 'd';
+	name[2000] = '\0';
+	for (int i = 0; i < 39; i++) {
+		struct strbuf target CLEANUP(strbuf_release) = STRBUF_INIT;
+
+		/* down 500 directories and up again, then to the next symlink */
+		for (int k = 0; k < 500; k++)
+			ck_assert_int_eq(strbuf_adds(&target, "d/"), 0);
+		for (int k = 0; k < 500; k++)
+			ck_assert_int_eq(strbuf_adds(&target, "../"), 0);
+		ck_assert_int_eq(strbuf_addf(&target, "l%d", i + 1), 0);
+		tm_gnu(&tar, 'K', target.s);
+		snprintf(line, sizeof(line), "s l%d -> x", i);
+		tm_line(&tar, line);
+	}
+	tm_gnu(&tar, 'L', name);
+	tm_line(&tar, "d x");
+	tm_line(&tar, "f l38/ok");
+	tm_line(&tar, "f l0/never");
+	refused("too many directories");
+	ck_assert_ptr_nonnull(strstr(err.where, "l0/never"));
+}
+END_TEST
+
 START_TEST(cancelling)
 {
 	_Atomic bool cancel = true;
@@ -1146,6 +1198,8 @@ int main(void)
 	tcase_add_test(t, zstandard);
 	tcase_add_test(t, digests);
 	tcase_add_test(t, budgets);
+	tcase_add_test(t, bomb);
+	tcase_add_test(t, costly_paths);
 	tcase_add_test(t, cancelling);
 	tcase_set_timeout(t, 60);
 	suite_add_tcase(s, t);
