@@ -96,6 +96,7 @@ struct side {
 struct setup {
 	bool root; /* may chown, mknod, set trusted xattrs */
 	bool links; /* hard links in the lower trees */
+	bool through_tar; /* the lower trees: no sockets, no whiteout of a name of 255 bytes */
 	unsigned int layers;
 	struct timespec start; /* mtimes from here on are "now" */
 };

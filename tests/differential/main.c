@@ -471,7 +471,14 @@ static bool sequence(struct driver *d, struct op *ops)
 	(void)clock_gettime(CLOCK_REALTIME, &d->setup.start);
 	d->setup.start.tv_sec -= 2; /* file times come from a coarser clock */
 	d->setup.links = rng_percent(&rng, 50);
+	d->setup.through_tar = d->lower_command != NULL;
 	d->setup.layers = d->plain ? 1 : 1 + rng_below(&rng, MAX_LAYERS);
+	/*
+	 * overlayfs counts names of a layer's inode that an upper layer hides; a chain index has
+	 * only the names that are left. With one layer nothing is hidden.
+	 */
+	if (d->setup.through_tar && d->setup.links)
+		d->setup.layers = 1;
 	lowers_init(d, d->seed);
 	start(d);
 	for (; n < d->ops && ok; n++) {

@@ -156,6 +156,8 @@ static mode_t make_special(struct maker *m, int dir, const char *name)
 	static const mode_t types[] = {S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK};
 	mode_t type = types[rng_below(m->rng, m->setup->root ? 4 : 2)];
 
+	if (type == S_IFSOCK && m->setup->through_tar)
+		type = S_IFIFO;
 	if (mknodat(dir, name, type | 0600, makedev(1 + rng_below(m->rng, 200), 3)) < 0)
 		die("tree: mknod: %s", strerror(errno));
 	return type;
@@ -174,7 +176,8 @@ static void make_entry(struct maker *m, int dir, int below, const char *path, co
 	    (int)sizeof(child))
 		return;
 	/* the kernel filters whiteouts only where there is something below to be merged with */
-	if (below >= 0 && m->setup->root && rng_percent(m->rng, 10)) {
+	if (below >= 0 && m->setup->root && rng_percent(m->rng, 10) &&
+	    !(m->setup->through_tar && name == diff_long_name)) {
 		if (mknodat(dir, name, S_IFCHR, 0) < 0)
 			die("tree: whiteout: %s", strerror(errno));
 		return;
