@@ -46,9 +46,11 @@ const char *snap_engine_name(enum snap_engine engine)
 /* A server that was killed leaves a mount that answers ENOTCONN to everybody. */
 static bool is_dead(const char *target)
 {
-	struct stat st;
+	struct statx st;
 
-	return stat(target, &st) < 0 && (errno == ENOTCONN || errno == ECONNABORTED);
+	/* the kernel keeps attributes without end and would answer for the dead: ask the server */
+	return statx(AT_FDCWD, target, AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &st) < 0 &&
+	       (errno == ENOTCONN || errno == ECONNABORTED);
 }
 
 static int clear_old_mount(struct snap_store *store, const struct snap_row *row, struct err *err)
