@@ -118,7 +118,7 @@ test_words() {
 	snap --json fsck >fsck.json || fail "fsck: $(cat fsck.json)"
 	jq -e . fsck.json >/dev/null || fail "fsck --json: $(cat fsck.json)"
 	snap rmi localhost/debian:latest
-	snap gc >/dev/null
+	snap --quiet gc
 	is "$(find "$SNAP_ROOT"/{blobs,layers,chains,tmp,snapshots} -type f | wc -l)" 0 'files after rmi and gc'
 }
 

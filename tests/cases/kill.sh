@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# images
+# kill -9 at any instant: what was told as done is there, the next command works without help, nothing is left over.
+
+roll() { # WHAT: seeds the instants, and says with what (KILL_SEED=N repeats them)
+	RANDOM=${KILL_SEED:-$((SECONDS + $$ * 7 + $(date +%s) % 30000))}
+	seed=$RANDOM
+	RANDOM=$seed
+	echo "seed of $1: KILL_SEED=$seed"
+}
+now() { date +%s%N; }
+# Runs a command in a process group of its own and kills that after some microseconds; $ended says
+# whether it had ended by itself.
+kill_after() { # MICROSECONDS COMMAND...
+	local us=$1 pid end
+	shift
+	setsid "$@" >killed.out 2>killed.err </dev/null &
+	pid=$!
+	end=$(($(now) + us * 1000))
+	while [ "$(now)" -lt "$end" ] && kill -0 "$pid" 2>/dev/null; do
+		read -r -t 0.0005 <> <(:) || :
+	done
+	ended=''
+	kill -0 "$pid" 2>/dev/null || ended=yes
+	kill -KILL -- "-$pid" 2>/dev/null || :
+	wait "$pid" 2>/dev/null && ended=yes || :
+}
+microseconds() { # COMMAND...: how long it takes
+	local began
+	began=$(now)
+	"$@" >/dev/null || fail "$* fails"
+	took=$((($(now) - began) / 1000))
+	[ $took -gt 0 ] || fail "the clock stands still"
+}
+clean() { # the store is sound, and nothing is left of what was killed
+	snap fsck >fsck.out 2>&1 || fail "$1: fsck: $(cat fsck.out)"
+	is "$(ls -A "$SNAP_ROOT/tmp")" '' "$1: tmp/"
+}
+small_image() { # a layout of three layers, 6 MB, 300 files
+	python3 "$LIB/mklayer.py" small \
+		'[D("./"), D("a")] + many(100, lambda k: F("a/f%d" % k, hashlib.sha512(b"%d" % k).digest() * 300))' \
+		'[W("a/f1"), D("b")] + many(100, lambda k: F("b/f%d" % k, hashlib.sha512(b"b%d" % k).digest() * 300))' \
+		'[O("a")] + many(100, lambda k: F("a/g%d" % k, hashlib.sha512(b"c%d" % k).digest() * 300))'
+}
+# A pull killed at an instant, in a store that holds another image: that one stays, this one is either
+# there and right or not there at all, and pulling it again works.
+pulls() { # HOW-OFTEN LAYOUT MARGIN: instants up to MARGIN/10 of the time that a whole pull takes
+	local n=$1 layout=$2 margin=$3 k killed=0 done=0 digest=''
+	digest=$(jq -r '.manifests[0].digest' "$layout/index.json")
+	microseconds snap pull "oci:$layout:latest" --name new:1
+	for ((k = 0; k < n; k++)); do
+		local us=$((took * margin / 10 * (RANDOM % 1000) / 1000))
+		snap rmi new:1 >/dev/null
+		snap --quiet gc
+		kill_after $us snap pull "oci:$layout:latest" --name new:1
+		case $(snap --json images | jq -r 'map(.ref) | join(" ")') in # the next command, without help
+		'keep:1 new:1') done=$((done + 1)) ;;
+		keep:1)
+			[ -z "$ended" ] || fail "kill $k after $us us: it said 'done', and the image is not there: $(cat killed.out killed.err)"
+			killed=$((killed + 1))
+			;;
+		*) fail "kill $k after $us us: images: $(snap images)" ;;
+		esac
+		clean "kill $k after $us us"
+		snap --json pull "oci:$layout:latest" --name new:1 >again.json
+		is "$(jq -r .digest again.json)" "$digest" "kill $k after $us us: pulled again"
+	done
+	echo "$n pulls killed within $((took * margin / 10)) us: $killed not done, $done done"
+	[ $killed -ge $((n / 4)) ] || fail "only $killed of $n pulls were killed on their way"
+	enter "k$n" new:1 m
+	umoci raw unpack --image "$layout:latest" plain >umoci.out 2>&1
+	treecmp plain m >tree.diff || fail "after all: $(cat tree.diff)"
+	rm -rf plain
+	snap umount m
+	snap rm "k$n"
+}
+
+test_pull() {
+	roll pull
+	python3 "$LIB/mklayer.py" keep '[F("keep", "kept")]'
+	snap --quiet pull oci:keep:latest --name keep:1
+	small_image
+	pulls 40 small 11
+}
+test_pull_debian() {
+	roll pull_debian
+	python3 "$LIB/mklayer.py" keep '[F("keep", "kept")]'
+	snap --quiet pull oci:keep:latest --name keep:1
+	pulls 4 "$IMAGES/DEBIAN" 9
+}
+
+test_commit() {
+	roll commit
+	local k n=25 us killed=0 wanted
+	small_image
+	snap --quiet pull oci:small:latest --name small:1
+	enter k small:1 m
+	rm m/a/g1
+	cp -a m/b m/c
+	head -c 3000000 /dev/urandom >m/random
+	snap umount m
+	microseconds snap commit --image first:1 k --timestamp 1700000000
+	wanted=$(snap --json images | jq -r '.[] | select(.ref == "first:1").digest')
+	for ((k = 0; k < n; k++)); do
+		us=$((took * 11 / 10 * (RANDOM % 1000) / 1000))
+		snap rmi first:1 >/dev/null
+		snap --quiet gc
+		kill_after $us snap commit --image first:1 k --timestamp 1700000000
+		case $(snap --json images | jq -r 'map(.ref) | sort | join(" ")') in
+		'first:1 small:1') ;;
+		small:1)
+			[ -z "$ended" ] || fail "kill $k after $us us: it said 'done', and the image is not there"
+			killed=$((killed + 1))
+			;;
+		*) fail "kill $k after $us us: images: $(snap images)" ;;
+		esac
+		clean "kill $k after $us us"
+		is "$(snap --json ls | jq -r 'map(.key) | join(" ")')" k "kill $k after $us us: snapshots"
+		snap commit --image first:1 k --timestamp 1700000000 >/dev/null
+		is "$(snap --json images | jq -r '.[] | select(.ref == "first:1").digest')" "$wanted" "kill $k after $us us: committed again"
+	done
+	echo "$n commits killed within $((took * 11 / 10)) us: $killed not done"
+	[ $killed -ge $((n / 4)) ] || fail "only $killed of $n commits were killed on their way"
+}
+
+server_of() { # MOUNTPOINT: the snapfs that serves it
+	local pid
+	for pid in $(pgrep -x snapfs); do
+		tr '\0' '\n' <"/proc/$pid/cmdline" | grep -qxF "$(realpath -m "$1")" && echo "$pid" && return 0
+	done
+	fail "nobody serves $1: $(ps ax)"
+}
+# Writes numbered files, each closed and synced, then told in `told`; as long as the mount lives.
+writer() {
+	local n=0
+	while echo "content $n" >"m/a/w$n" && sync "m/a/w$n" && mv "m/a/w$n" "m/a/done$n" && sync m/a && echo "$n" >>told; do
+		{ echo more >>m/b/f5 && rm -f "m/b/f$((n % 90 + 6))" && mkdir -p "m/d$((n % 7))/e" && mv m/c/x m/c/y && mv m/c/y m/c/x; } || break
+		n=$((n + 1))
+	done
+} 2>/dev/null
+test_snapfs() {
+	roll snapfs
+	local k us n pid server total=0
+	small_image
+	snap --quiet pull oci:small:latest --name small:1
+	enter k small:1 m
+	mkdir m/c
+	echo x >m/c/x
+	for ((k = 0; k < 15; k++)); do
+		: >told
+		us=$((20000 + RANDOM * 10))
+		server=$(server_of m)
+		writer &
+		pid=$!
+		read -r -t "0.$(printf %06d $us)" <> <(:) || : # the instant
+		kill -KILL "$server"
+		wait $pid || :
+		within 10 eval "! kill -0 $server 2>/dev/null"
+		! ls m >/dev/null 2>&1 || fail "kill $k: the mount lives without its server"
+		snap --quiet mount k m --engine fuse || fail "kill $k: not mounted again"
+		while read -r n; do
+			is "$(cat "m/a/done$n")" "content $n" "kill $k after $us us: what was synced"
+			total=$((total + 1))
+		done <told
+		[ -e m/c/x ] || [ -e m/c/y ] || fail "kill $k: the file that was being renamed is gone"
+		[ ! -e m/c/x ] || [ ! -e m/c/y ] || fail "kill $k: the file that was being renamed is there twice"
+		[ ! -e m/c/y ] || mv m/c/y m/c/x
+		is "$(cat m/a/g7 | sha256sum)" "$(python3 -c 'import hashlib, sys; sys.stdout.buffer.write(hashlib.sha512(b"c7").digest() * 300)' | sha256sum)" 'a file of the image'
+		rm -f m/a/done* m/a/w*
+	done
+	echo "15 kills of snapfs, $total synced files found again"
+	[ $total -ge 15 ] || fail "only $total files were written"
+	snap umount m
+	clean 'after 15 kills'
+	snap --quiet commit --image after:1 k
+	enter l after:1 m
+	is "$(cat m/c/x)" x 'in the image committed then'
+	snap umount m
+}
