@@ -17,12 +17,12 @@ struct ovl_file {
 	pthread_mutex_t lock; /* one thread opens the copy */
 	atomic_int fd; /* in the upper; -1: not yet */
 	bool writable;
+	atomic_bool
+		used; /* the kernel closes after the last answer: said so for the language, too */
 };
 
-/*
- * Flags that mean something below us: the kernel does O_APPEND and O_TRUNC, names are resolved.
- * Never more than these: execve() sends a flag of the kernel's own, which openat2() refuses.
- */
+/* What of the flags is for the object below; the rest is done by the kernel, or means nothing to it
+ * (its own flag for exec among them, which openat2 refuses). */
 #define FLAGS_BELOW (O_ACCMODE | O_SYNC | O_DSYNC)
 
 static int open_upper(struct ovl_fs *fs, struct ovl_node *n, int flags)
@@ -91,10 +91,16 @@ int ovl_open(struct ovl_fs *fs, struct ovl_node *n, int flags, struct ovl_file *
 	return r;
 }
 
+static void mark_used(struct ovl_file *f)
+{
+	atomic_store_explicit(&f->used, true, memory_order_release);
+}
+
 void ovl_close(struct ovl_fs *fs, struct ovl_file *f)
 {
 	int fd = atomic_load(&f->fd);
 
+	(void)atomic_load_explicit(&f->used, memory_order_acquire);
 	if (fd >= 0)
 		(void)close(fd);
 	ovl_data_release(&f->lower);
@@ -121,6 +127,7 @@ static int read_fd(struct ovl_fs *fs, struct ovl_file *f, int *ret)
 			return fd;
 	}
 	*ret = fd;
+	mark_used(f);
 	return 0;
 }
 
@@ -136,17 +143,22 @@ int ovl_read_map(struct ovl_fs *fs, struct ovl_file *f, off_t off, size_t len, s
 	*ret = (struct ovl_span){.fd = fd, .off = off, .len = len};
 	if (fd >= 0)
 		return 0;
+	/* In the lower layer: its size does not change. */
 	left = (uint64_t)off < f->lower.size ? f->lower.size - (uint64_t)off : 0;
 	if (ret->len > left)
 		ret->len = (size_t)left;
 	ret->fd = f->lower.fd;
 	ret->off = (off_t)f->lower.off + off;
+	mark_used(f);
 	return 0;
 }
 
 int ovl_write_fd(struct ovl_file *f)
 {
-	return f->writable ? atomic_load(&f->fd) : -EBADF;
+	int fd = f->writable ? atomic_load(&f->fd) : -EBADF;
+
+	mark_used(f);
+	return fd;
 }
 
 int ovl_fsync(struct ovl_fs *fs, struct ovl_file *f, bool data_only)
