@@ -162,18 +162,32 @@ ssize_t ovl_listxattr(struct ovl_fs *fs, struct ovl_node *n, char *buf, size_t s
  * POSIX.1e as Linux has it: an access ACL set by one who is neither privileged nor of the file's
  * group takes the set-group-ID bit. The kernel tells newer libraries so; ours has to see itself.
  */
-static int drop_sgid_locked(const struct ovl_at *at, const struct ovl_cred *cred)
+static bool loses_sgid(const struct stat *st, const struct ovl_cred *cred)
 {
-	struct stat st;
-	int r;
+	return st->st_mode & S_ISGID && cred->uid != 0 && st->st_gid != cred->gid &&
+	       !(cred->in_group && cred->in_group(cred->ctx, st->st_gid));
+}
 
-	if (cred->uid == 0)
-		return 0;
-	r = ovl_sys_stat(at->fd, at->name, &st);
-	if (r < 0 || !(st.st_mode & S_ISGID) || st.st_gid == cred->gid ||
-	    (cred->in_group && cred->in_group(cred->ctx, st.st_gid)))
+/* The mode after a new access ACL: its permissions, and where modes are kept in an xattr, there
+ * too. */
+static int mode_after_acl_locked(struct ovl_fs *fs, const struct ovl_at *at,
+				 const struct ovl_cred *cred)
+{
+	struct stat real, st;
+	int r = ovl_sys_stat(at->fd, at->name, &real);
+
+	if (r < 0)
 		return r;
-	return ovl_sys_chmod(at->fd, at->name, st.st_mode & 07777 & ~(mode_t)S_ISGID);
+	st = real;
+	if (fs->owner_xattr)
+		ovl_override_read(at->fd, at->name, &st);
+	st.st_mode = (st.st_mode & ~0777u) | (real.st_mode & 0777);
+	if (loses_sgid(&st, cred))
+		st.st_mode &= ~(mode_t)S_ISGID;
+	if (fs->owner_xattr)
+		return ovl_set_owner(fs, at->fd, at->name, st.st_mode & S_IFMT, st.st_uid,
+				     st.st_gid, st.st_mode & 07777);
+	return st.st_mode == real.st_mode ? 0 : ovl_sys_chmod(at->fd, at->name, st.st_mode & 07777);
 }
 
 int ovl_setxattr(struct ovl_fs *fs, struct ovl_node *n, const char *name, const void *value,
@@ -196,7 +210,7 @@ int ovl_setxattr(struct ovl_fs *fs, struct ovl_node *n, const char *name, const 
 	if (r == 0)
 		r = ovl_sys_setxattr(at.fd, at.name, stored, value, size, flags);
 	if (r == 0 && strcmp(name, "system.posix_acl_access") == 0)
-		r = drop_sgid_locked(&at, cred);
+		r = mode_after_acl_locked(fs, &at, cred);
 	pthread_rwlock_unlock(&fs->tree);
 	if (strcmp(name, "system.posix_acl_default") == 0)
 		ovl_node_clear(n, OVL_NODE_NO_ACL);
@@ -217,8 +231,8 @@ int ovl_removexattr(struct ovl_fs *fs, struct ovl_node *n, const char *name)
 	if (r < 0)
 		return r;
 	/*
-	 * Nothing to remove is no reason to copy up. Of an ACL it is no error, but where the kernel's
-	 * overlayfs looks first, as here: on what is still in a lower layer.
+	 * Nothing to remove is no reason to copy up. Of an ACL it is no error, but where the
+	 * kernel's overlayfs looks first, as here: on what is still in a lower layer.
 	 */
 	have = raw_get(fs, n, stored, NULL, 0);
 	if (have == -ENODATA && ovl_node_has(n, OVL_NODE_UPPER) &&
