@@ -87,7 +87,7 @@ test_pull_debian() {
 	roll pull_debian
 	python3 "$LIB/mklayer.py" keep '[F("keep", "kept")]'
 	snap --quiet pull oci:keep:latest --name keep:1
-	pulls 4 "$IMAGES/DEBIAN" 9
+	pulls 3 "$IMAGES/DEBIAN" 9
 }
 
 test_commit() {
@@ -177,4 +177,92 @@ test_snapfs() {
 	enter l after:1 m
 	is "$(cat m/c/x)" x 'in the image committed then'
 	snap umount m
+}
+
+# Kills COMMAND at $n instants over the time it takes. BEFORE makes its starting point, AFTER must find one of
+# the two states that there can be, bring the store to the end, and say on stdout which it was: whole or none.
+everywhere() { # BEFORE AFTER COMMAND...
+	local before=$1 after=$2 k us state killed=0 n=12
+	shift 2
+	$before
+	microseconds "$@"
+	$after >/dev/null || fail "after a whole '$*'"
+	for ((k = 0; k < n; k++)); do
+		$before
+		us=$((took * 11 / 10 * (RANDOM % 1000) / 1000))
+		kill_after $us "$@"
+		state=$($after) || fail "kill $k of '$*' after $us us"
+		[ "$state" = whole ] || [ -z "$ended" ] || fail "'$*' said 'done', and it is not: $(cat killed.out killed.err)"
+		[ "$state" = whole ] || killed=$((killed + 1))
+		clean "kill $k of '$*' after $us us"
+	done
+	echo "$n times '$*' within $took us: $killed not done"
+	stopped=$((stopped + killed))
+}
+has() { [ "$(snap --json ls | jq -r --arg k "$1" 'map(select(.key == $k)) | length')" = 1 ]; } # KEY
+no_snapshots() { [ "$(ls -A "$SNAP_ROOT/snapshots")" = '' ] || fail "in snapshots/: $(ls "$SNAP_ROOT/snapshots")"; }
+nothing() { :; }
+after_prepare() {
+	if has k; then echo whole; else echo none && snap --quiet prepare k small:1; fi
+	snap rm k && snap --quiet gc && no_snapshots
+}
+a_written_snapshot() {
+	snap --quiet prepare k small:1
+	local id
+	id=$(ls "$SNAP_ROOT/snapshots")
+	mkdir "$SNAP_ROOT/snapshots/$id"/upper/{x,y}
+	(cd "$SNAP_ROOT/snapshots/$id/upper" && touch x/{1..300} y/{1..300})
+}
+after_rm() {
+	if has k; then echo none && snap rm k; else echo whole; fi
+	snap --quiet gc && no_snapshots
+}
+after_commit() {
+	if has c; then
+		! has k && echo whole || return 1
+	else
+		echo none && has k && snap commit c k || return 1
+	fi
+	snap --quiet prepare l c && snap rm l && snap rm c && snap --quiet gc && no_snapshots
+}
+garbage() { snap --quiet pull oci:keep:latest --name keep:1 >/dev/null && snap rmi keep:1 >/dev/null; }
+after_gc() {
+	if [ "$(find "$SNAP_ROOT/layers" -name data | wc -l)" = 3 ]; then echo whole; else echo none && snap --quiet gc; fi
+	[ "$(find "$SNAP_ROOT/layers" -name data | wc -l)" = 3 ]
+}
+after_push() {
+	if [ -f out/index.json ] && [ "$(jq '.manifests | length' out/index.json)" = 1 ]; then
+		echo whole
+	else
+		echo none && snap push small:1 oci:out:1 >/dev/null
+	fi
+	skopeo inspect oci:out:1 >/dev/null && (cd out/blobs/sha256 && sha256sum -- [0-9a-f]* | awk '$1 != $2 {exit 1}') && rm -rf out
+}
+a_snapshot() { has k || snap --quiet prepare k small:1; }
+after_mount() {
+	if snap --quiet umount k 2>/dev/null; then echo whole; else echo none; fi
+	# a server that was started still may come up behind its killed starter
+	local end=$((SECONDS + 10))
+	until snap --quiet mount k m --engine fuse 2>again.err; do
+		[ $SECONDS -lt $end ] || fail "not mounted: $(cat again.err)"
+		snap umount k 2>/dev/null || :
+	done
+	[ "$(find m -name 'f*' | wc -l)" = 100 ] && snap umount k
+}
+test_other_commands() {
+	roll other_commands
+	stopped=0
+	small_image
+	python3 "$LIB/mklayer.py" keep 'many(50, lambda k: F("f%d" % k, "kept"))'
+	snap --quiet pull oci:small:latest --name small:1
+	everywhere nothing after_prepare snap --quiet prepare k small:1
+	everywhere a_written_snapshot after_rm snap rm k
+	everywhere a_snapshot after_commit snap commit c k
+	everywhere garbage after_gc snap --quiet gc
+	everywhere nothing after_push snap push small:1 oci:out:1
+	mkdir m
+	everywhere a_snapshot after_mount snap mount k m --engine fuse
+	snap rm k
+	within 10 eval '! pgrep -x snapfs >/dev/null'
+	[ $stopped -ge 10 ] || fail "only $stopped of 72 were killed on their way"
 }
