@@ -30,8 +30,8 @@ struct oci_platform {
 int oci_platform_parse(const char *text, struct oci_platform *ret, struct err *err)
 	__attribute__((warn_unused_result));
 /*
- * How well an image for @have runs on @want: 0 = not at all, 100 = made for it. Variants "vN" of arm,
- * arm64 and amd64 run what lower ones do (none: v7, v8, v1); other variants must be equal.
+ * How well an image for @have runs on @want: 0 = not at all, 100 = made for it. Variants "vN" of
+ * arm, arm64 and amd64 run what lower ones do (none: v7, v8, v1); other variants must be equal.
  */
 unsigned int oci_platform_rank(const struct oci_platform *want, const struct oci_platform *have);
 /* "OS/ARCH[/VARIANT]" in @buf, which is returned. */

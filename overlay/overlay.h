@@ -21,7 +21,8 @@ struct ovl_config {
 	size_t n_lowers;
 	char *upper; /* NULL: read-only */
 	char *work; /* same file system as upper */
-	uint64_t ino_batch; /* first of the batches of 2^32 numbers this overlay owns (docs/SEMANTICS.md) */
+	uint64_t ino_batch; /* first of the batches of 2^32 numbers this overlay owns
+			       (docs/SEMANTICS.md) */
 	bool read_only;
 	bool redirect_dir; /* write redirects when a merged directory is renamed (always read) */
 	bool volatile_; /* no syncs; a mark in work says so */
