@@ -489,3 +489,68 @@ test_store_is_private() {
 	done
 	is "$(find "$SNAP_ROOT" -perm -4000 | wc -l)" 0 'setuid files in the store'
 }
+
+# What CVEs were about in others, beyond the rows above
+test_mount_holds_nothing_of_its_starter() { # CVE-2024-21626
+	echo secret >secret
+	python3 "$LIB/mklayer.py" lay "$one"
+	snap --quiet pull oci:lay:latest --name i:1
+	snap --quiet prepare k i:1
+	mkdir m
+	snap --quiet mount k m --engine fuse 9<secret 8<. >stdout 2>stderr
+	local pid
+	pid=$(pgrep -x snapfs)
+	[ "$(wc -w <<<"$pid")" = 1 ] || fail "snapfs: $pid"
+	readlink "/proc/$pid"/fd/* >fds
+	grep -q fuse fds || fail "not the server's fds: $(cat fds)"
+	! grep -E 'secret|/t$|stdout|stderr|meta.db' fds || fail "the server holds them"
+	is "$(readlink "/proc/$pid/cwd")" / 'working directory'
+}
+test_suid_does_not_survive_a_write() { # CVE-2023-0386, and what a mount allows
+	python3 "$LIB/mklayer.py" lay '[F("suid", "x", mode=0o4777), F("sgid", "x", mode=0o2777), F("null", "x", mode=0o666), C("dev", 1, 3, mode=0o666)]'
+	snap --quiet pull oci:lay:latest --name i:1
+	enter k i:1 m
+	grep ' - fuse[.]' /proc/self/mountinfo >mi
+	grep -q 'nosuid,nodev' mi || fail "a mount is not nosuid,nodev by default: $(cat mi)"
+	! : 2>/dev/null >m/dev || fail "a device can be opened"
+	is "$(stat -c %a m/suid m/sgid | paste -sd' ')" '4777 2777' 'modes before'
+	setpriv --reuid=12345 --regid=12345 --clear-groups sh -c 'echo more >>m/suid && echo more >>m/sgid' || fail "others cannot write"
+	is "$(stat -c '%a %u' m/suid m/sgid | paste -sd' ')" '777 0 777 0' 'modes after a write by another'
+	snap umount m
+	snap --quiet mount k m --engine fuse -o suid,dev
+	is "$(stat -c %a m/suid m/sgid | paste -sd' ')" '777 777' 'modes after a remount'
+	: >m/dev || fail "with -o dev a device cannot be opened"
+}
+test_a_view_cannot_be_written() {
+	python3 "$LIB/mklayer.py" lay "$two"
+	snap --quiet pull oci:lay:latest --name i:1
+	snap --quiet view v i:1
+	mkdir m
+	local engine
+	for engine in fuse kernel; do
+		snap --quiet mount v m --engine $engine
+		is "$(cat m/d/old)" o content
+		! LC_ALL=C sh -c 'echo x >m/f' 2>err || fail "$engine: a view was written"
+		grep -q 'Read-only file system' err || fail "$engine: $(cat err)"
+		! rm -f m/f 2>err || fail "$engine: a view was changed"
+		snap umount m
+	done
+	refused 1 'v' snap commit c v
+}
+test_platforms() {
+	python3 "$LIB/mklayer.py" lay --index 'c2 = config.replace(b"amd64", b"arm64"); m2 = manifest.replace(digest(config).encode(), digest(c2).encode())
+files[blob_path(digest(c2))] = c2; files[blob_path(digest(m2))] = m2
+d = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [
+	desc(m2, MANIFEST, platform={"os": "linux", "architecture": "arm64", "variant": "v8"}),
+	desc(manifest, MANIFEST, platform={"os": "linux", "architecture": "amd64"}),
+	desc(manifest + b" ", MANIFEST, platform={"os": "unknown", "architecture": "unknown"})]}).encode()
+files[blob_path(digest(d))] = d
+i["manifests"] = [desc(d, INDEX, annotations=entry["annotations"])]' "$one"
+	local want
+	for want in linux/amd64:amd64 linux/arm64:arm64 linux/arm64/v8:arm64; do
+		snap --quiet pull oci:lay:latest --name "p:${want#*:}" --platform "${want%:*}"
+		is "$(snap --json inspect "p:${want#*:}" | jq -r .config.architecture)" "${want#*:}" "--platform ${want%:*}"
+	done
+	refused 1 'no image for platform linux/s390x.*linux/arm64' snap pull oci:lay:latest --platform linux/s390x
+	is "$(snap --json images | jq length)" 2 images
+}
