@@ -554,3 +554,40 @@ i["manifests"] = [desc(d, INDEX, annotations=entry["annotations"])]' "$one"
 	refused 1 'no image for platform linux/s390x.*linux/arm64' snap pull oci:lay:latest --platform linux/s390x
 	is "$(snap --json images | jq length)" 2 images
 }
+# A store that was damaged: one changed byte anywhere is seen by fsck, which names the file; and no damage makes
+# a mount do anything but fail or answer.
+test_damaged_store() {
+	local files=() file at size
+	python3 "$LIB/mklayer.py" lay "$two" '[F("n", "new" * 500), sparse_old("s", 4096, [(0, 512)], "x" * 512)]'
+	snap --quiet pull oci:lay:latest --name i:1
+	mkdir m
+	snap fsck >fsck.out || fail "fsck: $(cat fsck.out)"
+	mapfile -t files < <(cd "$SNAP_ROOT" && find blobs layers chains -type f -size +0 | sort)
+	[ "${#files[@]}" -ge 10 ] || fail "files: ${files[*]}"
+	RANDOM=${DAMAGE_SEED:=$RANDOM}
+	echo "DAMAGE_SEED=$DAMAGE_SEED"
+	for file in "${files[@]}"; do
+		row=$file
+		cp -p "$SNAP_ROOT/$file" saved
+		size=$(stat -c %s saved)
+		for _ in 1 2 3; do
+			at=$((RANDOM * 32768 + RANDOM))
+			at=$((at % size))
+			python3 -c 'import sys
+f = open(sys.argv[1], "r+b"); f.seek(int(sys.argv[2])); c = f.read(1)[0]; f.seek(-1, 1); f.write(bytes([c ^ int(sys.argv[3])]))' \
+				"$SNAP_ROOT/$file" $at $((1 << RANDOM % 8))
+			! timeout 60 snap fsck >fsck.out 2>&1 || wrong "fsck does not see byte $at"
+			grep -q "$(basename "$(dirname "$file")")\|$(basename "$file")" fsck.out || wrong "fsck does not name it: $(cat fsck.out)"
+			snap --quiet prepare k i:1 >/dev/null 2>&1 || :
+			if timeout 20 snap --quiet mount k m --engine fuse >mount.out 2>&1; then
+				timeout 20 tar cf - m >/dev/null 2>tar.err || :
+				pgrep -x snapfs >/dev/null || wrong "byte $at: the server is gone"
+				snap umount m || wrong "byte $at: no umount"
+			fi
+			snap rm k 2>/dev/null || :
+			cp -p saved "$SNAP_ROOT/$file"
+		done
+	done
+	snap fsck >fsck.out || fail "fsck after the damage was undone: $(cat fsck.out)"
+	[ $bad = 0 ] || fail "$bad of $((3 * ${#files[@]}))"
+}
