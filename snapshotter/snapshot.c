@@ -142,7 +142,7 @@ static int build_folder(struct store_tmp *t, enum snap_kind kind, const struct s
 		upper = openat(t->fd, "s/upper", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (upper < 0)
 			return err_set(err, -errno, "open the snapshot's folder");
-		r = snap_root_attributes(t->store, stack, upper, err);
+		r = snap_dir_attributes(t->store, stack, "", upper, err);
 		if (r < 0)
 			return r;
 		if (fsync(upper) < 0)
@@ -294,6 +294,9 @@ int snap_commit(struct snap_store *store, const char *name, const char *key,
 	/* outside of the transaction: these cost time, and others shall not wait for it */
 	id = row.id;
 	store_snapshot_path(id, "upper", path);
+	r = snap_keep_links(store, &row, err);
+	if (r < 0)
+		goto out;
 	r = usage_of_tree(store->root_fd, path, &usage, err);
 	if (r == 0 && flags & SNAP_COMMIT_SYNC)
 		r = commit_sync(store, id, err);

@@ -45,9 +45,19 @@ int snap_stack_config(struct snap_store *store, const struct snap_stack *s, size
 int snap_key_check(const char *key, const char *what, struct err *err)
 	__attribute__((warn_unused_result));
 
-/* Gives the directory @fd the metadata of the root that the stack shows. */
-int snap_root_attributes(struct snap_store *store, const struct snap_stack *s, int fd,
-			 struct err *err) __attribute__((warn_unused_result));
+/*
+ * Gives the directory @fd the metadata that the stack shows at @path ("" = the root). -ENOENT: no
+ * layer has it under this name (a redirect leads elsewhere).
+ */
+int snap_dir_attributes(struct snap_store *store, const struct snap_stack *s, const char *path,
+			int fd, struct err *err) __attribute__((warn_unused_result));
+
+/*
+ * links.c: every name of a file that the container changed through another name of it becomes a
+ * name in the upper. To be called before an upper becomes a lower layer.
+ */
+int snap_keep_links(struct snap_store *store, const struct snap_row *row, struct err *err)
+	__attribute__((warn_unused_result));
 
 /* Bytes on disk and inodes of the tree at @path below @dirfd, each inode once. */
 int usage_of_tree(int dirfd, const char *path, struct snap_usage *ret, struct err *err)

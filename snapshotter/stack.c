@@ -133,32 +133,49 @@ static int set_root_stat(int fd, uint32_t mode, uint32_t uid, uint32_t gid,
 	return 0;
 }
 
-static int from_index(struct snap_store *store, const char *chain, int fd, struct err *err)
+static int find_in_index(const struct erofs_image *img, const char *path, struct erofs_stat *ret)
+{
+	int r = erofs_image_inode(img, erofs_image_root(img), ret);
+
+	while (r == 0 && *path) {
+		size_t len = strcspn(path, "/");
+		uint64_t nid = 0;
+
+		r = erofs_image_lookup(img, ret, path, len, &nid);
+		if (r == 0)
+			r = erofs_image_inode(img, nid, ret);
+		path += len + (path[len] == '/');
+	}
+	return r == 0 && !S_ISDIR(ret->mode) ? -ENOTDIR : r;
+}
+
+static int from_index(struct snap_store *store, const char *chain, const char *path, int fd,
+		      struct err *err)
 {
 	struct erofs_image *img cleanup_erofs_image = NULL;
 	struct erofs_stat st;
 	struct timespec mtime;
-	char path[STORE_PATH_MAX];
+	char index_path[STORE_PATH_MAX];
 	int index cleanup_close = -1, r;
 
-	store_chain_path(chain, "index", path);
-	index = openat(store->root_fd, path, O_RDONLY | O_CLOEXEC);
+	store_chain_path(chain, "index", index_path);
+	index = openat(store->root_fd, index_path, O_RDONLY | O_CLOEXEC);
 	if (index < 0) {
-		r = err_set(err, -errno, "open '%s/%s'", store->root, path);
+		r = err_set(err, -errno, "open '%s/%s'", store->root, index_path);
 		err_hint(err, "run 'snap fsck --repair'");
-		return r;
+		return r == -ENOENT ? -EUCLEAN : r; /* not the answer that the path is not in it */
 	}
 	r = erofs_image_open(index, &img, err);
 	if (r < 0)
-		return err_wrap(err, r, "'%s/%s'", store->root, path);
-	r = erofs_image_inode(img, erofs_image_root(img), &st);
+		return err_wrap(err, r, "'%s/%s'", store->root, index_path);
+	r = find_in_index(img, path, &st);
 	if (r == 0)
 		r = erofs_image_xattr_each(img, &st, index_xattr, &fd);
 	if (r == 0) {
 		mtime = (struct timespec){.tv_sec = st.mtime, .tv_nsec = st.mtime_nsec};
 		r = set_root_stat(fd, st.mode, st.uid, st.gid, &mtime);
 	}
-	return r < 0 ? err_set(err, r, "root of '%s/%s'", store->root, path) : 0;
+	return r < 0 ? err_set(err, r, "'/%s' of '%s/%s'", path, store->root, index_path) : 0;
 }
 
 static int copy_xattrs(int from, int to)
@@ -186,26 +203,38 @@ static int copy_xattrs(int from, int to)
 	return len < 0 ? -errno : 0;
 }
 
-static int from_directory(struct snap_store *store, int64_t id, int fd, struct err *err)
+static int from_directory(struct snap_store *store, int64_t id, const char *path, int fd,
+			  struct err *err)
 {
-	char path[STORE_PATH_MAX];
-	int dir cleanup_close = -1, r;
+	char upper_path[STORE_PATH_MAX];
+	int upper cleanup_close = -1, dir cleanup_close = -1, r;
 	struct stat st;
 
-	store_snapshot_path(id, "upper", path);
-	dir = openat(store->root_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (dir < 0 || fstat(dir, &st) < 0)
-		return err_set(err, -errno, "open '%s/%s'", store->root, path);
+	store_snapshot_path(id, "upper", upper_path);
+	upper = openat(store->root_fd, upper_path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (upper < 0)
+		return err_set(err, -errno, "open '%s/%s'", store->root, upper_path);
+	dir = io_open_beneath(upper, path[0] ? path : ".", O_RDONLY | O_DIRECTORY, 0);
+	if (dir < 0)
+		return err_set(err, dir, "open '%s/%s/%s'", store->root, upper_path, path);
+	if (fstat(dir, &st) < 0)
+		return err_set(err, -errno, "'%s/%s/%s'", store->root, upper_path, path);
 	r = copy_xattrs(dir, fd);
 	if (r == 0)
 		r = set_root_stat(fd, st.st_mode, st.st_uid, st.st_gid, &st.st_mtim);
-	return r < 0 ? err_set(err, r, "root of '%s/%s'", store->root, path) : 0;
+	return r < 0 ? err_set(err, r, "'%s/%s/%s'", store->root, upper_path, path) : 0;
 }
 
-int snap_root_attributes(struct snap_store *store, const struct snap_stack *s, int fd,
-			 struct err *err)
+int snap_dir_attributes(struct snap_store *store, const struct snap_stack *s, const char *path,
+			int fd, struct err *err)
 {
-	if (s->n_dirs > 0)
-		return from_directory(store, s->dirs[0], fd, err);
-	return s->chain[0] ? from_index(store, s->chain, fd, err) : 0;
+	for (size_t i = 0; i < s->n_dirs; i++) {
+		int r = from_directory(store, s->dirs[i], path, fd, err);
+
+		if (r != -ENOENT)
+			return r;
+	}
+	if (s->chain[0])
+		return from_index(store, s->chain, path, fd, err);
+	return path[0] ? err_msg(err, -ENOENT, "'/%s' is in no layer", path) : 0;
 }
