@@ -73,12 +73,13 @@ static int check_volatile(int work_fd, struct err *err)
 	cleanup_free char *text = NULL;
 	struct stat st;
 	char now[64];
+	size_t len;
 	int r = fstatat(work_fd, "incompat", &st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
 
 	if (r == -ENOENT)
 		return 0;
 	if (r == 0)
-		r = io_read_file(work_fd, "incompat/volatile/boot_id", 63, &text, NULL);
+		r = io_read_file(work_fd, "incompat/volatile/boot_id", 63, &text, &len);
 	if (r == 0)
 		r = boot_id(now);
 	if (r == 0 && strcmp(text, now) == 0)
