@@ -131,12 +131,23 @@ static ssize_t index_readlink(struct ovl_obj *o, char *buf, size_t size)
 	return (ssize_t)size;
 }
 
+/* The name spaces that the kernel knows: of another one nothing can ever be there. */
+static bool is_known_space(const char *name)
+{
+	static const char *const spaces[] = {"user.", "trusted.", "security.", "system.posix_acl_"};
+
+	for (size_t i = 0; i < sizeof(spaces) / sizeof(*spaces); i++)
+		if (strncmp(name, spaces[i], strlen(spaces[i])) == 0)
+			return true;
+	return false;
+}
+
 static ssize_t index_getxattr(struct ovl_obj *o, const char *name, void *buf, size_t size)
 {
 	struct erofs_stat es;
 	const void *value;
 	size_t len;
-	int r = index_inode(o, &es);
+	int r = is_known_space(name) ? index_inode(o, &es) : -EOPNOTSUPP;
 
 	if (r == 0)
 		r = erofs_image_getxattr(o->layer->image, &es, name, &value, &len);
