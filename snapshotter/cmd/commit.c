@@ -37,13 +37,13 @@ static int print(struct cmd_context *c, const char *ref, const struct snap_commi
 	char size[24];
 
 	if (!c->json) {
+		if (c->quiet)
+			return 0;
 		cmd_format_size(result->new_bytes, size);
-		if (!c->quiet) {
-			(void)fputs("committed ", stderr);
-			cmd_put_name(stderr, ref);
-			(void)fprintf(stderr, " (%zu layers, %zu new, %s)\n", result->layers,
-				      result->new_layers, size);
-		}
+		(void)fputs("committed ", stderr);
+		cmd_put_name(stderr, ref);
+		(void)fprintf(stderr, " (%zu layers, %zu new, %s)\n", result->layers,
+			      result->new_layers, size);
 		(void)printf("%s\n", result->manifest.text);
 		return 0;
 	}

@@ -62,13 +62,12 @@ static int print_result(struct cmd_context *c, const struct snap_pull_result *p,
 {
 	if (c->json)
 		return print_json(p, seconds, err);
-	if (!c->quiet) {
-		(void)fputs("pulled ", stderr);
-		cmd_put_name(stderr, p->ref);
-		(void)fprintf(stderr, " %s (%zu layers, %zu new, %.1f MiB in %.2f s)\n",
-			      p->manifest.text, p->layers, p->new_layers,
-			      (double)p->bytes / (1 << 20), seconds);
-	}
+	if (c->quiet)
+		return 0;
+	(void)fputs("pulled ", stderr);
+	cmd_put_name(stderr, p->ref);
+	(void)fprintf(stderr, " %s (%zu layers, %zu new, %.1f MiB in %.2f s)\n", p->manifest.text,
+		      p->layers, p->new_layers, (double)p->bytes / (1 << 20), seconds);
 	cmd_put_name(stdout, p->ref);
 	(void)putchar('\n');
 	return 0;

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# What the store promises over mounts: names, links, live and dead mounts, the end of servers.
+
+# One file, three names in the lower, written through one: all show it, also once the snapshot is a parent.
+test_committed_snapshot_keeps_hard_links() {
+	mkdir -p base/d/e && echo old >base/h1 && ln base/h1 base/h2 && ln base/h1 base/d/e/h3
+	chmod 2750 base/d/e && touch -d 2020-01-01 base/d/e base/d
+	image_of localhost/base:1 base
+	enter c localhost/base:1 mnt
+	echo NEW >mnt/h2
+	snap umount mnt
+	snap commit committed c
+	enter after committed mnt
+	for f in h1 h2 d/e/h3; do
+		is "$(cat "mnt/$f")" NEW "$f"
+		is "$(stat -c %h "mnt/$f")" 3 "links of $f"
+	done
+	is "$(stat -c '%a %Y' mnt/d/e)" "2750 $(date -d 2020-01-01 +%s)" 'the folder of a name'
+	is "$(snap diff --list after)" ''
+}
+test_one_live_mount_of_a_snapshot() {
+	mkdir base mnt other && echo x >base/x && image_of localhost/base:1 base
+	enter c localhost/base:1 mnt
+	refused 1 "mounted at .*/mnt" snap mount c other
+	refused 1 "mounted at .*/mnt" snap rm c
+	is "$(ls other)" ''
+	snap umount c
+	refused 1 'not mounted' snap umount c
+	snap rm c
+}
+test_umount_refuses_what_is_not_ours_and_what_is_busy() {
+	mkdir base && echo x >base/x && image_of localhost/base:1 base
+	enter c localhost/base:1 mnt
+	refused 1 'no snapshot' snap umount /proc
+	refused 1 'neither a snapshot' snap umount base
+	(cd mnt && SNAP_ROOT=$SNAP_ROOT refused_in_mount)
+	snap umount mnt
+	is "$(grep -c snapfs /proc/self/mountinfo)" 0 'mounts left'
+}
+refused_in_mount() {
+	! snap umount c 2>/dev/null || fail 'a busy mount was taken away'
+}
+test_umount_waits_for_the_server() {
+	local source p
+	mkdir base && echo x >base/x && image_of localhost/base:1 base
+	enter c localhost/base:1 mnt
+	source=$(findmnt -no SOURCE mnt)
+	servers "$source" | grep -q . || fail 'no process serves the mount'
+	snap umount mnt
+	is "$(servers "$source")" '' 'servers left'
+}
+servers() { # SOURCE: processes with exactly this argument
+	for p in /proc/[0-9]*; do
+		if tr '\0' '\n' <"$p/cmdline" 2>/dev/null | grep -qxF -- "$1"; then echo "${p##*/}"; fi
+	done
+	return 0
+}
+test_dead_mount_is_replaced() {
+	local pid
+	mkdir base && echo x >base/x && image_of localhost/base:1 base
+	enter c localhost/base:1 mnt
+	echo kept >mnt/kept
+	pid=$(servers "$(findmnt -no SOURCE mnt)")
+	kill -KILL "$pid"
+	snap --quiet mount c mnt --engine fuse
+	is "$(cat mnt/kept)" kept
+	snap umount mnt
+	is "$(grep -c snapfs /proc/self/mountinfo)" 0 'mounts left'
+}
+test_commit_sees_what_a_live_mount_holds_back() {
+	mkdir base && echo x >base/x && image_of localhost/base:1 base
+	enter c localhost/base:1 mnt
+	head -c 30000000 /dev/urandom >mnt/big
+	is "$(snap diff c | tar -xOf - big | sha256sum)" "$(sha256sum <mnt/big)" 'the layer'
+	snap --quiet commit --image localhost/new:1 c --timestamp 1700000000 --check
+	snap umount mnt
+	enter d localhost/new:1 mnt
+	is "$(stat -c %s mnt/big)" 30000000
+}
