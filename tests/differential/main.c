@@ -292,21 +292,64 @@ static unsigned long compare(struct driver *d, const char *a, const char *b, uns
 	return res.differences;
 }
 
+/* @a but for its link counts of 1, which are 0 in @b. */
+static bool same_but_unlinked(const char *a, const char *b)
+{
+	static const char one[] = "links=1 ", none[] = "links=0 ";
+
+	while (*a && *b) {
+		if (!strncmp(a, one, sizeof(one) - 1) && !strncmp(b, none, sizeof(none) - 1)) {
+			a += sizeof(one) - 1;
+			b += sizeof(none) - 1;
+		} else if (*a++ != *b++) {
+			return false;
+		}
+	}
+	return *a == *b;
+}
+
 /*
  * Answers that may differ; the reason is the kernel's, not the engine's.
  *  - EEXIST: overlayfs cannot copy up a lower file that has lost its name, so
  *    what needs it through an open fd fails; the engine does it.
+ *  - A lower file with one link that is unlinked while open: overlayfs shows
+ *    the lower inode's count, 1; the engine 0, as any other file system.
  */
-static bool excused(struct driver *d, const struct op *op, const struct result *a)
+static bool excused(struct driver *d, const struct op *op, const struct result *a,
+		    const struct result *b)
 {
-	if (a->err == EEXIST && (op->kind == OP_FCHMOD || op->kind == OP_FTRUNCATE) &&
-	    !d->a.plain) {
+	if (d->a.plain)
+		return false;
+	if (a->err == EEXIST && (op->kind == OP_FCHMOD || op->kind == OP_FTRUNCATE)) {
 		(void)close(d->a.slot[op->slot]);
 		(void)close(d->b.slot[op->slot]);
 		d->a.slot[op->slot] = d->b.slot[op->slot] = -1;
 		return true;
 	}
+	if (op->kind == OP_FSTAT || (op->kind == OP_UNLINK_OPEN && strstr(a->text, "before=1 ")))
+		return a->err == b->err && same_but_unlinked(a->text, b->text);
 	return false;
+}
+
+/*
+ * overlayfs may have changed a parent's mtime when it finds that the target of a rename is not
+ * empty; the engine leaves it. Both are given the same.
+ */
+static void level_parents(struct driver *d, const struct op *op)
+{
+	const char *paths[] = {op->a, op->b};
+	struct side *sides[] = {&d->a, &d->b};
+
+	for (int i = 0; i < 4; i++) {
+		char parent[DIFF_PATH];
+		char *slash;
+
+		(void)snprintf(parent, sizeof(parent), "%s", paths[i / 2]);
+		slash = strrchr(parent, '/');
+		if (slash)
+			*slash = '\0';
+		(void)utimensat(sides[i % 2]->root, slash ? parent : ".", NULL, 0);
+	}
 }
 
 static void print_result(const char *who, const struct result *r)
@@ -335,9 +378,11 @@ static bool one_op(struct driver *d, const struct op *op, size_t n, bool quiet)
 		op_print(stdout, op);
 		(void)printf(" -> %s\n", ra.err ? err_name(-ra.err) : "ok");
 	}
+	if (op->kind == OP_RENAME && ra.err == ENOTEMPTY && rb.err == ENOTEMPTY)
+		level_parents(d, op);
 	if (ra.err == rb.err && !strcmp(ra.text, rb.text))
 		return true;
-	if (excused(d, op, &ra))
+	if (excused(d, op, &ra, &rb))
 		return true;
 	if (!quiet) {
 		(void)printf("seed %llu, op %zu: ", (unsigned long long)d->seed, n);
