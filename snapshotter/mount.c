@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -16,6 +17,7 @@
 #include "snapshotter/mount_private.h"
 #include "snapshotter/mountinfo.h"
 
+#define SERVER_DECIDES_MS 10000
 #define SERVER_EXIT_MS                                                                             \
 	30000 /* it has everything written when the mount is gone; this is its exit */
 
@@ -72,6 +74,36 @@ static int clear_old_mount(struct snap_store *store, const struct snap_row *row,
 		if (r < 0)
 			return r;
 	}
+}
+
+/* A server holds the work directory of its snapshot from before its mount is seen until after. */
+static bool has_server(struct snap_store *store, int64_t id)
+{
+	char path[STORE_PATH_MAX];
+	int fd cleanup_close = -1;
+
+	store_snapshot_path(id, "work", path);
+	fd = openat(store->root_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+}
+
+/*
+ * A server without a mount comes or goes: one whose 'snap mount' was killed still brings its mount
+ * up, and then that is the one. Who does not come to a decision is told of by the engine.
+ */
+static int settle_old_mount(struct snap_store *store, const struct snap_row *row, struct err *err)
+{
+	const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+
+	for (int waited = 0; waited < SERVER_DECIDES_MS; waited += 10) {
+		bool served = has_server(store, row->id);
+		int r = clear_old_mount(store, row, err);
+
+		if (r < 0 || !served)
+			return r;
+		(void)nanosleep(&pause, NULL);
+	}
+	return 0;
 }
 
 /* Two 'snap mount' of one snapshot at once: the second waits and sees the first one's mount. */
@@ -134,7 +166,7 @@ int snap_mount(struct snap_store *store, const char *key, const char *target,
 	if (r < 0)
 		return err_wrap(err, r, "mount '%s'", key);
 	lock = lock_snapshot(store, row.id, err);
-	r = lock < 0 ? lock : clear_old_mount(store, &row, err);
+	r = lock < 0 ? lock : settle_old_mount(store, &row, err);
 	if (r < 0)
 		return err_wrap(err, r, "mount '%s'", key);
 	path = realpath(target, NULL);

@@ -242,7 +242,7 @@ a_snapshot() { has k || snap --quiet prepare k small:1; }
 after_mount() {
 	if snap --quiet umount k 2>/dev/null; then echo whole; else echo none; fi
 	# a server that was started still may come up behind its killed starter
-	local end=$((SECONDS + 10))
+	local end=$((SECONDS + 30))
 	until snap --quiet mount k m --engine fuse 2>again.err; do
 		[ $SECONDS -lt $end ] || fail "not mounted: $(cat again.err)"
 		snap umount k 2>/dev/null || :
