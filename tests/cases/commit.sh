@@ -76,8 +76,8 @@ test_podman_runs_it() {
 	[ -f "$IMAGES/DEBIAN/index.json" ] || fail "no DEBIAN in $IMAGES"
 	snap --quiet pull "oci:$IMAGES/DEBIAN:latest" --name localhost/debian:1 >/dev/null
 	enter c localhost/debian:1 mnt
-	printf '#!/bin/sh\ncat /srv/said; [ ! -e /srv/conf.d ]\n' >mnt/srv/say && chmod 755 mnt/srv/say
-	echo 'hello from a commit' >mnt/srv/said && rm -r mnt/srv/conf.d
+	printf '#!/bin/sh\ncat /srv/said; [ ! -e /etc/debian_version ]\n' >mnt/srv/say && chmod 755 mnt/srv/say
+	echo 'hello from a commit' >mnt/srv/said && rm mnt/etc/debian_version
 	snap --quiet commit --image localhost/said:1 c --change 'CMD ["/srv/say"]'
 	snap umount mnt
 	snap push localhost/said:1 oci:out:1 >/dev/null
