@@ -82,6 +82,10 @@ struct result {
 	char text[DIFF_TEXT];
 };
 
+/* Bytes: more than fit into an ext4 inode, and all names' values together fit into its one block.
+ */
+#define BIG_XATTR 300
+
 struct side {
 	const char *name;
 	const char *command; /* mounts; %l %u %w %m */

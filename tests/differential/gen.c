@@ -275,7 +275,7 @@ void op_generate(struct rng *r, const struct setup *s, const struct side *look, 
 		gen_xattr_name(r, s, op->b);
 		op->flags = n < 800 ? 0 : n < 900 ? 1 : 2; /* CREATE, REPLACE */
 		op->x = rng_next(r);
-		op->y = n % 5 == 0 ? 0 : n % 5 == 1 ? 2000 : 12;
+		op->y = n % 5 == 0 ? 0 : n % 5 == 1 ? BIG_XATTR : 12;
 		break;
 	default:
 		(void)pick_any(r, look, op->a);

@@ -297,7 +297,7 @@ static long do_xattr(const struct setup *s, const char *link, const struct op *o
 			len = tree_capability(value);
 		return setxattr(link, op->b, value, len, (int)op->flags);
 	case OP_GETXATTR:
-		v = getxattr(link, op->b, value, op->y == 2000 ? 1 : sizeof(value));
+		v = getxattr(link, op->b, value, op->y == BIG_XATTR ? 1 : sizeof(value));
 		if (v >= 0)
 			say(r, "bytes=%ld hash=%llx", v,
 			    (unsigned long long)hash(value, (size_t)v));
