@@ -153,6 +153,8 @@ static int build(struct ovl_fs *fs, struct copy *c)
 	r = make_object(fs, c, &fd);
 	if (r == 0)
 		r = ovl_sys_stat(fs->work_fd, c->temp, &made);
+	if (r == 0)
+		c->node->upper_ino = made.st_ino;
 	/* Owner before xattrs: chown takes security.capability away. */
 	if (r == 0)
 		r = ovl_set_owner(fs, fs->work_fd, c->temp, c->st.st_mode & S_IFMT, c->st.st_uid,
@@ -160,13 +162,11 @@ static int build(struct ovl_fs *fs, struct copy *c)
 	if (r == 0)
 		r = copy_xattrs(fs, c);
 	if (r == 0)
-		r = ovl_origin_set(fs, fs->work_fd, c->temp, c->node->number);
+		r = ovl_origin_set(fs, fs->work_fd, c->temp, c->node->number, made.st_ino);
 	if (r == 0)
 		r = ovl_sys_utimens(fs->work_fd, c->temp, ts);
 	if (r == 0 && fd >= 0 && !fs->volatile_)
 		r = ovl_sys_fsync(fd, false);
-	if (r == 0)
-		c->node->upper_ino = made.st_ino;
 	return r;
 }
 
@@ -243,6 +243,7 @@ static int place(struct ovl_fs *fs, struct copy *c)
 		r = n->pin = ovl_sys_open(fs->work_fd, c->temp, O_PATH, 0);
 		if (r >= 0) {
 			ovl_temp_remove(fs, c->temp);
+			ovl_origins_remove(fs->numbers, n->upper_ino);
 			ovl_node_set(n, OVL_NODE_UPPER);
 			r = 0;
 		}
@@ -264,6 +265,7 @@ static int copy_one(struct ovl_fs *fs, struct ovl_node *n, struct ovl_node *pare
 
 	if (r < 0)
 		return r;
+	n->upper_ino = 0;
 	c.links = !S_ISDIR(n->type) && c.st.st_nlink > 1 && !ovl_node_has(n, OVL_NODE_ORPHAN);
 	if (parent) {
 		r = ovl_mark_impure(fs, parent);
@@ -283,8 +285,10 @@ static int copy_one(struct ovl_fs *fs, struct ovl_node *n, struct ovl_node *pare
 	}
 	if (r == 0)
 		r = place(fs, &c);
-	if (r < 0)
+	if (r < 0) {
+		ovl_origins_remove(fs->numbers, n->upper_ino);
 		ovl_temp_remove(fs, c.temp);
+	}
 	return r;
 }
 

@@ -318,6 +318,8 @@ void ovl_removed_locked(struct ovl_fs *fs, struct ovl_node *n, struct ovl_node *
 		ovl_links_remove(fs->numbers, n->number);
 		(void)!ovl_sys_unlink(fs->links_fd, number, 0);
 	}
+	if (upper)
+		ovl_origins_remove(fs->numbers, n->upper_ino);
 	ovl_node_set(n, OVL_NODE_ORPHAN);
 	ovl_node_unhash(fs, n);
 	if (S_ISDIR(n->type))

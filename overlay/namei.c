@@ -29,17 +29,17 @@ int ovl_origin_get(struct ovl_fs *fs, int fd, const char *name, uint64_t *ret)
 	return 0;
 }
 
-int ovl_origin_set(struct ovl_fs *fs, int fd, const char *name, uint64_t number)
+int ovl_origin_set(struct ovl_fs *fs, int fd, const char *name, uint64_t number, ino_t ino)
 {
 	char buf[24];
 	int n = snprintf(buf, sizeof(buf), "%" PRIu64, number);
 	int r = ovl_sys_setxattr(fd, name, fs->mark[OVL_MARK_ORIGIN], buf, (size_t)n, 0);
 
 	/*
-	 * user.* cannot be on symlinks and special files; without the mark the number
-	 * changes at the next mount, nothing else.
+	 * user.* cannot be on symlinks and special files: then we remember it, for the kernel knows
+	 * the node by this number. At the next mount it is another one, nothing else.
 	 */
-	return r == -EPERM || r == -EOPNOTSUPP ? 0 : r;
+	return r == -EPERM || r == -EOPNOTSUPP ? ovl_origins_add(fs->numbers, ino, number) : r;
 }
 
 int ovl_nlink_get(struct ovl_fs *fs, int fd, const char *name, nlink_t real)
@@ -101,14 +101,15 @@ int ovl_mark_impure(struct ovl_fs *fs, struct ovl_node *dir)
 int ovl_upper_number(struct ovl_fs *fs, bool impure, int fd, const char *name, ino_t ino, dev_t dev,
 		     uint64_t *ret, bool *ret_origin)
 {
+	bool here = dev == fs->upper_dev;
 	int r = impure ? ovl_origin_get(fs, fd, name, ret) : -ENODATA;
 
-	if (r == 0) {
+	if (r == 0 || (here && ovl_origins_find(fs->numbers, ino, ret))) {
 		*ret_origin = true;
 		return 0;
 	}
 	*ret_origin = false;
-	return ovl_number(fs->numbers, fs->upper_batch, ino, dev == fs->upper_dev ? 0 : dev, ret);
+	return ovl_number(fs->numbers, fs->upper_batch, ino, here ? 0 : dev, ret);
 }
 
 static int lower_number(struct ovl_fs *fs, const struct ovl_layer *l, const struct stat *st,

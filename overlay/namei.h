@@ -20,7 +20,8 @@ bool ovl_is_impure(struct ovl_fs *fs, struct ovl_node *dir);
 int ovl_mark_impure(struct ovl_fs *fs, struct ovl_node *dir) OVL_MUST;
 /* The number that the upper object (fd, name) was given when it was copied up; -ENODATA. */
 int ovl_origin_get(struct ovl_fs *fs, int fd, const char *name, uint64_t *ret) OVL_MUST;
-int ovl_origin_set(struct ovl_fs *fs, int fd, const char *name, uint64_t number) OVL_MUST;
+int ovl_origin_set(struct ovl_fs *fs, int fd, const char *name, uint64_t number,
+		   ino_t ino) OVL_MUST;
 /* The number of an upper object by its stat, origin and place. @ret_origin: it has an origin. */
 int ovl_upper_number(struct ovl_fs *fs, bool impure, int fd, const char *name, ino_t ino, dev_t dev,
 		     uint64_t *ret, bool *ret_origin) OVL_MUST;

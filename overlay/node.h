@@ -94,3 +94,10 @@ uint64_t ovl_number_fresh(struct ovl_numbers *m);
 int ovl_links_add(struct ovl_numbers *m, uint64_t number, uint64_t host_ino) OVL_MUST;
 uint64_t ovl_links_find(struct ovl_numbers *m, uint64_t number);
 void ovl_links_remove(struct ovl_numbers *m, uint64_t number);
+/*
+ * Copies that cannot have an origin mark (symlinks and special files, where marks are user.*): the
+ * number of host inode @host_ino of the upper, from its copy-up until it is gone.
+ */
+int ovl_origins_add(struct ovl_numbers *m, uint64_t host_ino, uint64_t number) OVL_MUST;
+bool ovl_origins_find(struct ovl_numbers *m, uint64_t host_ino, uint64_t *ret);
+void ovl_origins_remove(struct ovl_numbers *m, uint64_t host_ino);

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "overlay/node.h"
 
 /*
- * Two small maps in one: (batch, device, host inode) to a dynamic number for
- * host inodes that do not fit 32 bits, and number to host inode for the
- * copied-up hard links. An entry of the first lives as long as the mount: a
- * number, once seen, must not go to another file.
+ * Three small maps: (batch, device, host inode) to a dynamic number for host
+ * inodes that do not fit 32 bits, number to host inode for the copied-up hard
+ * links, and host inode to number for copies that cannot have an origin mark.
+ * An entry of the first lives as long as the mount: a number, once seen, must
+ * not go to another file.
  */
 struct entry {
 	struct entry *next;
@@ -23,7 +25,8 @@ struct map {
 
 struct ovl_numbers {
 	pthread_mutex_t lock;
-	struct map dynamic, links; /* under lock */
+	struct map dynamic, links, origins; /* under lock */
+	atomic_size_t n_origins; /* 0 as a rule: then nobody takes the lock */
 	uint64_t next; /* under lock: the next dynamic number */
 };
 
@@ -110,6 +113,7 @@ void ovl_numbers_free(struct ovl_numbers *m)
 		return;
 	map_release(&m->dynamic);
 	map_release(&m->links);
+	map_release(&m->origins);
 	pthread_mutex_destroy(&m->lock);
 	free(m);
 }
@@ -175,21 +179,67 @@ uint64_t ovl_links_find(struct ovl_numbers *m, uint64_t number)
 	return ino;
 }
 
+static bool map_remove(struct map *m, uint64_t a)
+{
+	struct entry **p, *e;
+
+	if (!m->n_buckets)
+		return false;
+	for (p = &m->buckets[slot(m, a, 0)]; *p && (*p)->a != a; p = &(*p)->next)
+		;
+	e = *p;
+	if (!e)
+		return false;
+	*p = e->next;
+	m->count--;
+	free(e);
+	return true;
+}
+
 void ovl_links_remove(struct ovl_numbers *m, uint64_t number)
 {
-	struct entry **p, *e = NULL;
+	pthread_mutex_lock(&m->lock);
+	(void)map_remove(&m->links, number);
+	pthread_mutex_unlock(&m->lock);
+}
+
+int ovl_origins_add(struct ovl_numbers *m, uint64_t host_ino, uint64_t number)
+{
+	struct entry *e;
+	int r = 0;
 
 	pthread_mutex_lock(&m->lock);
-	if (m->links.n_buckets) {
-		p = &m->links.buckets[slot(&m->links, number, 0)];
-		while (*p && (*p)->a != number)
-			p = &(*p)->next;
-		e = *p;
-		if (e) {
-			*p = e->next;
-			m->links.count--;
-		}
-	}
+	e = map_find(&m->origins, host_ino, 0);
+	if (e)
+		e->value = number;
+	else
+		r = map_add(&m->origins, host_ino, 0, number);
+	atomic_store(&m->n_origins, m->origins.count);
 	pthread_mutex_unlock(&m->lock);
-	free(e);
+	return r;
+}
+
+bool ovl_origins_find(struct ovl_numbers *m, uint64_t host_ino, uint64_t *ret)
+{
+	struct entry *e;
+
+	/* Added before the copy can be found by a name: who finds it sees the count. */
+	if (atomic_load(&m->n_origins) == 0)
+		return false;
+	pthread_mutex_lock(&m->lock);
+	e = map_find(&m->origins, host_ino, 0);
+	if (e)
+		*ret = e->value;
+	pthread_mutex_unlock(&m->lock);
+	return e;
+}
+
+void ovl_origins_remove(struct ovl_numbers *m, uint64_t host_ino)
+{
+	if (atomic_load(&m->n_origins) == 0)
+		return;
+	pthread_mutex_lock(&m->lock);
+	(void)map_remove(&m->origins, host_ino);
+	atomic_store(&m->n_origins, m->origins.count);
+	pthread_mutex_unlock(&m->lock);
 }

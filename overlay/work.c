@@ -154,6 +154,9 @@ static int load_links(struct ovl_fs *fs)
 		r = ovl_sys_stat(fs->links_fd, de->d_name, &st);
 		if (r == 0)
 			r = ovl_links_add(fs->numbers, number, st.st_ino);
+		/* Names of these may have no mark to say what they lead to. */
+		if (r == 0 && !S_ISREG(st.st_mode))
+			r = ovl_origins_add(fs->numbers, st.st_ino, number);
 	}
 	return r;
 }

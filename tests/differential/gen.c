@@ -165,7 +165,8 @@ static void gen_rename(struct rng *r, const struct side *look, struct op *op)
 		op->flags = 2; /* RENAME_EXCHANGE */
 		break;
 	case 4:
-		op->flags = rng_percent(r, 20) ? 4 : 0; /* RENAME_WHITEOUT */
+		/* RENAME_WHITEOUT: a plain directory does it, a union refuses. */
+		op->flags = rng_percent(r, 20) && !look->plain ? 4 : 0;
 		break;
 	default:
 		break;

@@ -484,6 +484,55 @@ START_TEST(test_hard_links_survive_copy_up)
 }
 END_TEST
 
+/* An ordinary user's marks, which symlinks cannot have, also where root runs this. */
+static void use_user_marks(void)
+{
+	static const char *const names[OVL_MARK_COUNT] = {"opaque", "redirect", "impure",
+							  "snap.origin", "snap.nlink"};
+
+	for (int i = 0; i < OVL_MARK_COUNT; i++)
+		snprintf(fs->mark[i], sizeof(fs->mark[i]), "%s%s", OVL_XATTR_USER, names[i]);
+}
+
+START_TEST(test_symlink_keeps_its_node_without_marks)
+{
+	struct ovl_node *n, *again;
+	uint64_t upper_ino, number;
+	struct stat st, moved;
+
+	ck_assert_int_eq(symlinkat("f", top_fd, "l1/s"), 0);
+	ck_assert_int_eq(symlinkat("f", top_fd, "l1/s1"), 0);
+	ck_assert_int_eq(linkat(top_fd, "l1/s1", top_fd, "l1/s2", 0), 0);
+	open_fs_with(1, true);
+	use_user_marks();
+	n = get("s");
+	ck_assert_int_eq(ovl_getattr(fs, n, &st), 0);
+	/* Copied up and moved twice while the kernel knows it: one node, wherever it is found. */
+	ck_assert_int_eq(rename_in("", "s", "d", "s", 0), 0);
+	again = get("d/s");
+	ck_assert_ptr_eq(again, n);
+	put(again);
+	upper_ino = n->upper_ino;
+	ck_assert(ovl_origins_find(fs->numbers, upper_ino, &number));
+	put_file("u/other", "x", 0644);
+	ck_assert_int_eq(rename_in("d", "s", "", "other", 0), 0);
+	ck_assert_int_eq(ovl_getattr(fs, n, &moved), 0);
+	ck_assert_uint_eq(moved.st_ino, st.st_ino);
+	ck_assert_int_eq(unlink_in("", "other"), 0);
+	ck_assert(!exists("other") && !exists("d/s") && !exists("s"));
+	put(n);
+	/* The number went with the object: whatever has its inode next is another one. */
+	ck_assert(!ovl_origins_find(fs->numbers, upper_ino, &number));
+	/* Hard links of one, over a remount too. */
+	ck_assert_int_eq(rename_in("", "s1", "", "s3", 0), 0);
+	ck_assert_uint_eq(stat_of("s3").st_ino, stat_of("s2").st_ino);
+	ovl_fs_close(fs);
+	open_fs_with(1, true);
+	use_user_marks();
+	ck_assert_uint_eq(stat_of("s3").st_ino, stat_of("s2").st_ino);
+}
+END_TEST
+
 START_TEST(test_refused)
 {
 	struct ovl_node *n;
@@ -734,6 +783,7 @@ int main(void)
 	tcase_add_test(t, test_rename_of_a_lower_directory);
 	tcase_add_test(t, test_rename_rules);
 	tcase_add_test(t, test_hard_links_survive_copy_up);
+	tcase_add_test(t, test_symlink_keeps_its_node_without_marks);
 	tcase_add_test(t, test_refused);
 	tcase_add_test(t, test_unlinked_but_open);
 	tcase_add_test(t, test_listing_goes_on_where_it_stopped);
