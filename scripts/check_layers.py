@@ -18,6 +18,7 @@ ONLY = {
     r"yajl/": {"base/json.c"},
     r"openssl/": {"base/digest.c"},
     r"sqlite3\.h": {"snapshotter/db.c"},
+    r"pcre2": {"snapshotter/filter_regex.c"},
     r"fuse": {"overlay/session.c", "overlay/session_reply.c", "overlay/session_ops.c"},
     r"archive": {"oci/tar_in.c", "oci/tar_out.c"},
 }

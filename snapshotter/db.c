@@ -2,6 +2,7 @@
 #include "snapshotter/db.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +32,7 @@ static int code_of(int rc)
 	switch (rc & 0xff) {
 	case SQLITE_BUSY:
 	case SQLITE_LOCKED:
-		return -EBUSY;
+		return -EAGAIN;
 	case SQLITE_CONSTRAINT:
 		return -EEXIST;
 	case SQLITE_FULL:
@@ -55,7 +56,7 @@ static int fail(struct db *db, int rc, const char *what, struct err *err)
 {
 	int code = code_of(rc);
 
-	if (code == -EBUSY) {
+	if (code == -EAGAIN) {
 		(void)err_msg(err, code,
 			      "the store is in use: another process kept it for %d seconds",
 			      BUSY_TIMEOUT_MS / 1000);
@@ -303,12 +304,30 @@ char *db_col_dup(struct db_rows *rows, int col)
 	return s;
 }
 
+/*
+ * Threads of one process that write at once would wait for each other by SQLite's polling, up to a
+ * tenth of a second a turn: they queue here instead. Held for a transaction by the thread that has
+ * it.
+ */
+static pthread_mutex_t writers = PTHREAD_MUTEX_INITIALIZER;
+
+static void end_transaction(struct db *db)
+{
+	if (!db->in_transaction)
+		return;
+	db->in_transaction = false;
+	(void)pthread_mutex_unlock(&writers);
+}
+
 int db_begin(struct db *db, struct err *err)
 {
-	int r = db_run(db, "BEGIN IMMEDIATE", DB_NONE, err);
+	int r;
 
-	if (r == 0)
-		db->in_transaction = true;
+	(void)pthread_mutex_lock(&writers);
+	db->in_transaction = true;
+	r = db_run(db, "BEGIN IMMEDIATE", DB_NONE, err);
+	if (r < 0)
+		end_transaction(db);
 	return r;
 }
 
@@ -318,7 +337,7 @@ int db_commit(struct db *db, struct err *err)
 
 	if (r < 0)
 		db_rollback(db);
-	db->in_transaction = false;
+	end_transaction(db);
 	return r;
 }
 
@@ -328,7 +347,7 @@ void db_rollback(struct db *db)
 		return;
 	if (db->h && !sqlite3_get_autocommit(db->h))
 		(void)sqlite3_exec(db->h, "ROLLBACK", NULL, NULL, NULL);
-	db->in_transaction = false;
+	end_transaction(db);
 }
 
 int db_check(struct db *db, struct err *err)

@@ -19,7 +19,7 @@
  *	r = db_commit(db, err);                      db_rollback(db) otherwise
  *
  * SQL texts are string literals. One thread at a time; any number of processes.
- * A committed transaction is on disk (WAL, synchronous=FULL). Errors: -EBUSY (another process
+ * A committed transaction is on disk (WAL, synchronous=FULL). Errors: -EAGAIN (another process
  * held the store for longer than the timeout), -EEXIST (a constraint), -ENOSPC, -EUCLEAN (the file
  * is damaged or no database), -EACCES, -EIO, -ENOMEM.
  */

@@ -25,37 +25,13 @@ int snap_key_check(const char *key, const char *what, struct err *err)
 	return err_msg(err, -EINVAL, "%s may not be empty", what);
 }
 
-static int check_labels(const struct snap_label *labels, size_t n, struct err *err)
+/*
+ * ENOENT, EEXIST, EBUSY and EINVAL say something of the request (snapshotter/store.h). A system
+ * call that fails so in the middle of the work says something of the machine.
+ */
+static int internal(int r)
 {
-	for (size_t i = 0; i < n; i++) {
-		if (labels[i].key[0] == '\0')
-			return err_msg(err, -EINVAL, "a label needs a key");
-		if (strlen(labels[i].key) + strlen(labels[i].value) > SNAP_LABEL_MAX)
-			return err_msg(err, -EINVAL, "label '%.64s': key and value exceed %d bytes",
-				       labels[i].key, SNAP_LABEL_MAX);
-	}
-	return 0;
-}
-
-static int write_labels(struct snap_store *store, int64_t id, const struct snap_label *labels,
-			size_t n, struct err *err)
-{
-	for (size_t i = 0; i < n; i++) {
-		struct db_value key = db_blob(labels[i].key, strlen(labels[i].key));
-		int r;
-
-		if (labels[i].value[0] == '\0')
-			r = db_run(store->db, "DELETE FROM labels WHERE snapshot = ? AND key = ?",
-				   DB_ARGS(db_int(id), key), err);
-		else
-			r = db_run(store->db, "INSERT OR REPLACE INTO labels VALUES (?, ?, ?)",
-				   DB_ARGS(db_int(id), key,
-					   db_blob(labels[i].value, strlen(labels[i].value))),
-				   err);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	return r == -ENOENT || r == -EEXIST || r == -EBUSY || r == -EINVAL ? -EIO : r;
 }
 
 static int key_is_free(struct snap_store *store, const char *key, struct err *err)
@@ -124,12 +100,14 @@ static int take_batches(struct snap_store *store, size_t count, int64_t *ret, st
 		      DB_ARGS(db_int(first + (int64_t)count)), err);
 }
 
-/* tmp/<own>/s/{upper,work}, synced. */
+/*
+ * tmp/<own>/s/{upper,work}. Not synced: the folder it is moved to is, after it, and ext4, XFS and
+ * btrfs write what was made earlier no later than that (docs/ARCHITECTURE.md, "store").
+ */
 static int build_folder(struct store_tmp *t, enum snap_kind kind, const struct snap_stack *stack,
 			struct err *err)
 {
-	int dir cleanup_close = -1, upper cleanup_close = -1;
-	int r = store_mkdir(t->fd, "s", 0700);
+	int upper cleanup_close = -1, r = store_mkdir(t->fd, "s", 0700);
 
 	if (r == 0 && kind == SNAP_ACTIVE) {
 		r = store_mkdir(t->fd, "s/upper", 0755);
@@ -138,20 +116,12 @@ static int build_folder(struct store_tmp *t, enum snap_kind kind, const struct s
 	}
 	if (r < 0)
 		return err_set(err, r, "make the snapshot's folder");
-	if (kind == SNAP_ACTIVE) {
-		upper = openat(t->fd, "s/upper", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (upper < 0)
-			return err_set(err, -errno, "open the snapshot's folder");
-		r = snap_dir_attributes(t->store, stack, "", upper, err);
-		if (r < 0)
-			return r;
-		if (fsync(upper) < 0)
-			return err_set(err, -errno, "sync the snapshot's folder");
-	}
-	dir = openat(t->fd, "s", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir < 0 || fsync(dir) < 0)
-		return err_set(err, -errno, "sync the snapshot's folder");
-	return 0;
+	if (kind != SNAP_ACTIVE)
+		return 0;
+	upper = openat(t->fd, "s/upper", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (upper < 0)
+		return err_set(err, -errno, "open the snapshot's folder");
+	return snap_dir_attributes(t->store, stack, "", upper, err);
 }
 
 static int insert_row(struct snap_store *store, enum snap_kind kind, const char *key,
@@ -169,12 +139,12 @@ static int insert_row(struct snap_store *store, enum snap_kind kind, const char 
 	r = db_run(store->db,
 		   "INSERT INTO snapshots (key, kind, parent, image, manifest, chain, created, "
 		   "updated,"
-		   " batch) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		   " batch, owner) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		   DB_ARGS(db_blob(key, strlen(key)), db_int(kind),
 			   p->row.id ? db_int(p->row.id) : db_text(NULL), db_text(p->image),
 			   db_text(p->manifest[0] ? p->manifest : NULL),
 			   db_text(p->chain[0] ? p->chain : NULL), db_int(now), db_int(now),
-			   db_int(batch)),
+			   db_int(batch), db_text(store->owner)),
 		   err);
 	if (r == 0)
 		*ret_id = db_last_id(store->db);
@@ -195,45 +165,83 @@ static int place_folder(struct store_tmp *t, int64_t id, struct err *err)
 	return r < 0 ? r : store_publish(t, "s", path, err);
 }
 
+/* What a prepare needs, gathered without a transaction: what it says is looked at again in it. */
+static int prepare_build(struct snap_store *store, struct store_tmp *t, enum snap_kind kind,
+			 const struct parent *p, struct snap_stack *stack, struct err *err)
+{
+	struct snap_row below = {.id = 0};
+	int r;
+
+	below.parent = p->row.id;
+	memcpy(below.chain, p->chain, sizeof(below.chain));
+	memcpy(below.manifest, p->manifest, sizeof(below.manifest));
+	r = snap_stack_load(store, &below, stack, err);
+	if (r == 0)
+		r = store_tmp_new(store, t, err);
+	if (r == 0)
+		r = build_folder(t, kind, stack, err);
+	return internal(r);
+}
+
+/* Has the parent, or the chain of an image, gone meanwhile? */
+static int parent_is_there(struct snap_store *store, const char *name, const struct parent *p,
+			   struct err *err)
+{
+	struct parent now = {.image = NULL};
+	int r = find_parent(store, name, &now, err);
+
+	free(now.image);
+	if (r == 0 && (now.row.id != p->row.id || strcmp(now.manifest, p->manifest) != 0))
+		r = err_msg(err, -EAGAIN, "parent '%s' was replaced meanwhile", name);
+	return r;
+}
+
+static int prepare_commit(struct store_tmp *t, enum snap_kind kind, const char *key,
+			  const struct parent *p, const struct snap_stack *stack,
+			  const struct snap_label *labels, size_t n_labels, struct err *err)
+{
+	struct snap_store *store = t->store;
+	int64_t id = 0;
+	int r = insert_row(store, kind, key, p, stack, &id, err);
+
+	if (r == 0)
+		r = snap_labels_write(store, id, labels, n_labels, err);
+	if (r == 0)
+		r = place_folder(t, id, err);
+	if (r == 0)
+		r = db_commit(store->db, err);
+	return internal(r);
+}
+
 int snap_prepare(struct snap_store *store, enum snap_kind kind, const char *key, const char *parent,
 		 const struct snap_label *labels, size_t n_labels, struct err *err)
 {
 	struct store_tmp t cleanup_store_tmp = STORE_TMP_INIT;
 	struct snap_stack stack cleanup_snap_stack = {.dirs = NULL};
 	struct parent p = {.image = NULL};
-	struct snap_row below = {.id = 0};
-	int64_t id = 0;
+	bool has_parent = parent && parent[0];
 	int r = snap_key_check(key, "a snapshot's key", err);
 
 	if (r == 0)
-		r = check_labels(labels, n_labels, err);
+		r = snap_labels_check(labels, n_labels, err);
+	if (r == 0 && has_parent)
+		r = find_parent(store, parent, &p, err);
 	if (r == 0)
-		r = store_tmp_new(store, &t, err);
+		r = key_is_free(store, key, err);
+	if (r == 0)
+		r = prepare_build(store, &t, kind, &p, &stack, err);
 	if (r == 0)
 		r = db_begin(store->db, err);
 	if (r < 0)
-		return r;
-	r = key_is_free(store, key, err);
-	if (r == 0 && parent && parent[0])
-		r = find_parent(store, parent, &p, err);
-	if (r < 0)
 		goto out;
-	below.parent = p.row.id;
-	memcpy(below.chain, p.chain, sizeof(below.chain));
-	memcpy(below.manifest, p.manifest, sizeof(below.manifest));
-	r = snap_stack_load(store, &below, &stack, err);
+	if (has_parent)
+		r = parent_is_there(store, parent, &p, err);
 	if (r == 0)
-		r = build_folder(&t, kind, &stack, err);
+		r = key_is_free(store, key, err);
 	if (r == 0)
-		r = insert_row(store, kind, key, &p, &stack, &id, err);
-	if (r == 0)
-		r = write_labels(store, id, labels, n_labels, err);
-	if (r == 0)
-		r = place_folder(&t, id, err);
-	if (r == 0)
-		r = db_commit(store->db, err);
-out:
+		r = prepare_commit(&t, kind, key, &p, &stack, labels, n_labels, err);
 	db_rollback(store->db);
+out:
 	free(p.image);
 	return r < 0 ? err_wrap(err, r, "prepare '%s'", key) : 0;
 }
@@ -264,42 +272,70 @@ static int commit_check(struct snap_store *store, const char *name, const char *
 {
 	int r = snap_row_find(store, key, ret, err);
 
-	if (r < 0)
-		return r;
-	if (ret->kind != SNAP_ACTIVE)
-		return err_msg(err, -EBUSY, "snapshot '%s' is not active, it is %s", key,
-			       snap_kind_name(ret->kind));
-	r = strcmp(name, key) == 0 ? 0 : key_is_free(store, name, err);
+	if (r == 0)
+		r = key_is_free(store, name, err);
 	if (r == 0 && snap_image_exists(store, name) > 0)
 		r = err_msg(err, -EEXIST, "'%s' is the name of an image", name);
+	if (r == 0 && ret->kind != SNAP_ACTIVE)
+		r = err_msg(err, -EBUSY, "snapshot '%s' is not active, it is %s", key,
+			    snap_kind_name(ret->kind));
 	return r;
+}
+
+/* Outside of the transaction: this costs time, and others shall not wait for it. */
+static int commit_gather(struct snap_store *store, const struct snap_row *row, unsigned int flags,
+			 struct snap_usage *ret, struct err *err)
+{
+	char path[STORE_PATH_MAX];
+	int r = snap_keep_links(store, row, err);
+
+	store_snapshot_path(row->id, "upper", path);
+	if (r == 0)
+		r = usage_of_tree(store->root_fd, path, ret, err);
+	if (r == 0 && flags & SNAP_COMMIT_SYNC)
+		r = commit_sync(store, row->id, err);
+	return internal(r);
+}
+
+static int commit_row(struct snap_store *store, const char *name, int64_t id,
+		      const struct snap_usage *usage, const struct snap_label *labels,
+		      size_t n_labels, struct err *err)
+{
+	int64_t now = store_now();
+	int r = db_run(store->db,
+		       "UPDATE snapshots SET key = ?, kind = ?, created = ?, updated = ?, size "
+		       "= ?, inodes = ? WHERE id = ?",
+		       DB_ARGS(db_blob(name, strlen(name)), db_int(SNAP_COMMITTED), db_int(now),
+			       db_int(now), db_int((int64_t)usage->size),
+			       db_int((int64_t)usage->inodes), db_int(id)),
+		       err);
+
+	if (r == 0)
+		r = snap_labels_clear(store, id, err);
+	if (r == 0)
+		r = snap_labels_write(store, id, labels, n_labels, err);
+	if (r == 0)
+		r = db_commit(store->db, err);
+	return internal(r);
 }
 
 int snap_commit(struct snap_store *store, const char *name, const char *key,
 		const struct snap_label *labels, size_t n_labels, unsigned int flags,
 		struct err *err)
 {
-	char path[STORE_PATH_MAX];
 	struct snap_usage usage;
-	struct snap_row row;
-	int64_t now, id;
+	struct snap_row row = {.id = 0};
+	int64_t id = 0;
 	int r = snap_key_check(name, "a snapshot's name", err);
 
 	if (r == 0)
-		r = check_labels(labels, n_labels, err);
+		r = snap_labels_check(labels, n_labels, err);
 	if (r == 0)
 		r = commit_check(store, name, key, &row, err);
-	if (r < 0)
-		goto out;
-	/* outside of the transaction: these cost time, and others shall not wait for it */
-	id = row.id;
-	store_snapshot_path(id, "upper", path);
-	r = snap_keep_links(store, &row, err);
-	if (r < 0)
-		goto out;
-	r = usage_of_tree(store->root_fd, path, &usage, err);
-	if (r == 0 && flags & SNAP_COMMIT_SYNC)
-		r = commit_sync(store, id, err);
+	if (r == 0) {
+		id = row.id;
+		r = commit_gather(store, &row, flags, &usage, err);
+	}
 	if (r == 0)
 		r = db_begin(store->db, err);
 	if (r < 0)
@@ -307,25 +343,10 @@ int snap_commit(struct snap_store *store, const char *name, const char *key,
 	r = commit_check(store, name, key, &row, err);
 	if (r == 0 && row.id != id)
 		r = err_msg(err, -EBUSY, "snapshot '%s' was replaced meanwhile", key);
-	now = store_now();
 	if (r == 0)
-		r = db_run(store->db,
-			   "UPDATE snapshots SET key = ?, kind = ?, created = ?, updated = ?, size "
-			   "= ?,"
-			   " inodes = ? WHERE id = ?",
-			   DB_ARGS(db_blob(name, strlen(name)), db_int(SNAP_COMMITTED), db_int(now),
-				   db_int(now), db_int((int64_t)usage.size),
-				   db_int((int64_t)usage.inodes), db_int(id)),
-			   err);
-	if (r == 0)
-		r = db_run(store->db, "DELETE FROM labels WHERE snapshot = ?", DB_ARGS(db_int(id)),
-			   err);
-	if (r == 0)
-		r = write_labels(store, id, labels, n_labels, err);
-	if (r == 0)
-		r = db_commit(store->db, err);
+		r = commit_row(store, name, id, &usage, labels, n_labels, err);
 	db_rollback(store->db);
-	if (r == 0)
+	if (r == 0 && !(flags & SNAP_COMMIT_KEEP_WORK))
 		drop_work(store, id);
 out:
 	return r < 0 ? err_wrap(err, r, "commit '%s' as '%s'", key, name) : 0;
@@ -340,9 +361,21 @@ static int has_children(struct snap_store *store, int64_t id, struct err *err)
 	return r < 0 ? r : db_next(rows, err);
 }
 
-int snap_remove(struct snap_store *store, const char *key, struct err *err)
+static int refuse_mounted(struct snap_store *store, int64_t id, struct err *err)
 {
-	char path[STORE_PATH_MAX], *target cleanup_free = NULL;
+	char *target cleanup_free = NULL;
+	int r = snap_mounted_at(store, id, &target, err);
+
+	if (r <= 0)
+		return internal(r);
+	r = err_msg(err, -EBUSY, "it is mounted at '%s'", target);
+	err_hint(err, "'snap umount %s' first", target);
+	return r;
+}
+
+int snap_remove(struct snap_store *store, const char *key, unsigned int flags, struct err *err)
+{
+	char path[STORE_PATH_MAX];
 	struct snap_row row = {.id = 0};
 	int r = db_begin(store->db, err);
 
@@ -353,48 +386,21 @@ int snap_remove(struct snap_store *store, const char *key, struct err *err)
 		r = has_children(store, row.id, err);
 	if (r > 0)
 		r = err_msg(err, -EBUSY, "cannot remove snapshot with child");
-	if (r == 0)
-		r = snap_mounted_at(store, row.id, &target, err);
-	if (r > 0) {
-		r = err_msg(err, -EBUSY, "it is mounted at '%s'", target);
-		err_hint(err, "'snap umount %s' first", target);
-	}
-	if (r == 0)
+	if (r == 0 && !(flags & SNAP_REMOVE_MOUNTED))
+		r = refuse_mounted(store, row.id, err);
+	if (r == 0) {
 		r = db_run(store->db, "DELETE FROM snapshots WHERE id = ?", DB_ARGS(db_int(row.id)),
 			   err);
-	if (r == 0)
-		r = db_commit(store->db, err);
+		if (r == 0)
+			r = db_commit(store->db, err);
+		r = internal(r);
+	}
 	db_rollback(store->db);
 	if (r < 0)
-		return err_wrap(err, r, "remove '%s'", key);
+		return err_wrap(err, r, "failed to remove '%s'", key);
 	store_snapshot_path(row.id, NULL, path);
 	r = store_discard(store, path, err);
-	return r < 0 ? err_wrap(err, r, "remove '%s'", key) : 0;
-}
-
-int snap_set_labels(struct snap_store *store, const char *key, const struct snap_label *labels,
-		    size_t n_labels, unsigned int flags, struct err *err)
-{
-	struct snap_row row;
-	int r = check_labels(labels, n_labels, err);
-
-	if (r == 0)
-		r = db_begin(store->db, err);
-	if (r < 0)
-		return r;
-	r = snap_row_find(store, key, &row, err);
-	if (r == 0 && flags & SNAP_LABELS_REPLACE)
-		r = db_run(store->db, "DELETE FROM labels WHERE snapshot = ?",
-			   DB_ARGS(db_int(row.id)), err);
-	if (r == 0)
-		r = write_labels(store, row.id, labels, n_labels, err);
-	if (r == 0)
-		r = db_run(store->db, "UPDATE snapshots SET updated = ? WHERE id = ?",
-			   DB_ARGS(db_int(store_now()), db_int(row.id)), err);
-	if (r == 0)
-		r = db_commit(store->db, err);
-	db_rollback(store->db);
-	return r < 0 ? err_wrap(err, r, "label '%s'", key) : 0;
+	return r < 0 ? err_wrap(err, internal(r), "failed to remove '%s'", key) : 0;
 }
 
 int snap_usage(struct snap_store *store, const char *key, struct snap_usage *ret, struct err *err)
@@ -410,5 +416,5 @@ int snap_usage(struct snap_store *store, const char *key, struct snap_usage *ret
 		return 0;
 	}
 	store_snapshot_path(row.id, "upper", path);
-	return usage_of_tree(store->root_fd, path, ret, err);
+	return internal(usage_of_tree(store->root_fd, path, ret, err));
 }

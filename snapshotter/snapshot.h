@@ -46,9 +46,9 @@ void snap_mount_release(struct snap_mount *m);
 #define cleanup_snap_mount __attribute__((cleanup(snap_mount_release)))
 
 /*
- * A new snapshot of @kind (SNAP_ACTIVE or SNAP_VIEW) on @parent (NULL: on nothing): a committed
- * snapshot's name or an image's REF. -EEXIST: the key is taken; -ENOENT: no such parent; -EINVAL:
- * the parent is not committed.
+ * A new snapshot of @kind (SNAP_ACTIVE or SNAP_VIEW) on @parent (NULL or empty: on nothing): a
+ * committed snapshot's name or an image's REF. -EEXIST: the key is taken; -ENOENT: no such parent;
+ * -EINVAL: the parent is not committed; -EAGAIN: the parent was replaced while it was at work.
  */
 int snap_prepare(struct snap_store *store, enum snap_kind kind, const char *key, const char *parent,
 		 const struct snap_label *labels, size_t n_labels, struct err *err)
@@ -59,6 +59,7 @@ int snap_mounts(struct snap_store *store, const char *key, struct snap_mount *re
 
 enum snap_commit_flags {
 	SNAP_COMMIT_SYNC = 1 << 0, /* what the container wrote is on disk before it has a name */
+	SNAP_COMMIT_KEEP_WORK = 1 << 1, /* the work directory stays: somebody may have it mounted */
 };
 /*
  * The active snapshot @key becomes the committed @name with exactly these labels. May still be
@@ -67,21 +68,33 @@ enum snap_commit_flags {
 int snap_commit(struct snap_store *store, const char *name, const char *key,
 		const struct snap_label *labels, size_t n_labels, unsigned int flags,
 		struct err *err) __attribute__((warn_unused_result));
+enum snap_remove_flags { SNAP_REMOVE_MOUNTED = 1 << 0 }; /* also when it is mounted */
 /* -ENOENT; -EBUSY: it has children, or is mounted by snap. */
-int snap_remove(struct snap_store *store, const char *key, struct err *err)
+int snap_remove(struct snap_store *store, const char *key, unsigned int flags, struct err *err)
 	__attribute__((warn_unused_result));
 
 int snap_stat(struct snap_store *store, const char *key, struct snap_info *ret, struct err *err)
 	__attribute__((warn_unused_result));
-/* All, in the order of their keys. No lock is held: @fn may call anything. Stops at non-zero. */
+struct snap_filter; /* snapshotter/filter.h */
 typedef int (*snap_info_fn)(void *ctx, const struct snap_info *info, struct err *err);
-int snap_walk(struct snap_store *store, snap_info_fn fn, void *ctx, struct err *err)
-	__attribute__((warn_unused_result));
+/*
+ * Those that match (NULL: all), in the order of their keys; with an owner of the store's handle,
+ * only that one's. No lock is held: @fn may call anything. Stops at non-zero.
+ */
+int snap_walk(struct snap_store *store, const struct snap_filter *filter, snap_info_fn fn,
+	      void *ctx, struct err *err) __attribute__((warn_unused_result));
 
 enum snap_label_flags { SNAP_LABELS_REPLACE = 1 << 0 }; /* those not given go */
 /* A label with an empty value is removed. */
 int snap_set_labels(struct snap_store *store, const char *key, const struct snap_label *labels,
 		    size_t n_labels, unsigned int flags, struct err *err)
+	__attribute__((warn_unused_result));
+/*
+ * Labels by a field mask, as containerd has it: "labels" (or no path at all) replaces all of them,
+ * "labels.KEY" sets that one to what is given for it or removes it. -EINVAL: any other path.
+ */
+int snap_update(struct snap_store *store, const char *key, const struct snap_label *labels,
+		size_t n_labels, const char *const *paths, size_t n_paths, struct err *err)
 	__attribute__((warn_unused_result));
 /* Own bytes, without parents: active live, committed as at its commit, view nothing. */
 int snap_usage(struct snap_store *store, const char *key, struct snap_usage *ret, struct err *err)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "snapshotter/filter.h"
 #include "snapshotter/snapshot.h"
 #include "snapshotter/snapshot_private.h"
 
@@ -86,34 +87,30 @@ void snap_info_release(struct snap_info *info)
 	memset(info, 0, sizeof(*info));
 }
 
-static int read_labels(struct snap_store *store, struct snap_info *info, struct err *err)
+static int add_label(struct snap_info *info, struct db_rows *rows, int col, struct err *err)
 {
-	struct db_rows *rows cleanup_db_rows = NULL;
-	int r = db_query(store->db, "SELECT key, value FROM labels WHERE snapshot = ? ORDER BY key",
-			 DB_ARGS(db_int(info->id)), &rows, err);
+	struct snap_label *p;
 
-	while (r >= 0 && (r = db_next(rows, err)) > 0) {
-		struct snap_label *p =
-			reallocarray(info->labels, info->n_labels + 1, sizeof(*info->labels));
-
-		if (!p)
-			return err_set(err, -ENOMEM, "labels");
-		info->labels = p;
-		p += info->n_labels++;
-		p->key = db_col_dup(rows, 0);
-		p->value = db_col_dup(rows, 1);
-		if (!p->key || !p->value)
-			return err_set(err, -ENOMEM, "labels");
-	}
-	return r;
+	if (db_col_null(rows, col))
+		return 0;
+	p = reallocarray(info->labels, info->n_labels + 1, sizeof(*info->labels));
+	if (!p)
+		return err_set(err, -ENOMEM, "labels");
+	info->labels = p;
+	p += info->n_labels++;
+	p->key = db_col_dup(rows, col);
+	p->value = db_col_dup(rows, col + 1);
+	return p->key && p->value ? 0 : err_set(err, -ENOMEM, "labels");
 }
 
+/* A row for each label of each snapshot, those of one snapshot behind each other. */
 #define INFO_QUERY                                                                                 \
-	"SELECT s.id, s.key, s.kind, s.created, s.updated, p.key, s.image FROM snapshots s"        \
-	" LEFT JOIN snapshots p ON p.id = s.parent"
+	"SELECT s.id, s.key, s.kind, s.created, s.updated, p.key, s.image, l.key, l.value FROM"    \
+	" snapshots s LEFT JOIN snapshots p ON p.id = s.parent LEFT JOIN labels l ON l.snapshot"   \
+	" = s.id"
+#define LABEL_COLUMN 7
 
-static int info_read(struct snap_store *store, struct db_rows *rows, struct snap_info *info,
-		     struct err *err)
+static int info_read(struct db_rows *rows, struct snap_info *info, struct err *err)
 {
 	info->id = db_col_int(rows, 0);
 	info->key = db_col_dup(rows, 1);
@@ -126,23 +123,24 @@ static int info_read(struct snap_store *store, struct db_rows *rows, struct snap
 		if (!info->parent)
 			return err_set(err, -ENOMEM, "snapshot");
 	}
-	return info->key ? read_labels(store, info, err) : err_set(err, -ENOMEM, "snapshot");
+	return info->key ? 0 : err_set(err, -ENOMEM, "snapshot");
 }
 
 int snap_stat(struct snap_store *store, const char *key, struct snap_info *ret, struct err *err)
 {
 	struct db_rows *rows cleanup_db_rows = NULL;
 	struct snap_info info = {.key = NULL};
-	int r = db_query(store->db, INFO_QUERY " WHERE s.key = ?",
+	int r = db_query(store->db, INFO_QUERY " WHERE s.key = ? ORDER BY l.key",
 			 DB_ARGS(db_blob(key, strlen(key))), &rows, err);
 
-	if (r == 0)
-		r = db_next(rows, err);
-	if (r < 0)
-		return r;
-	if (r == 0)
-		return err_msg(err, -ENOENT, "no snapshot '%s'", key);
-	r = info_read(store, rows, &info, err);
+	while (r >= 0 && (r = db_next(rows, err)) > 0) {
+		if (!info.key)
+			r = info_read(rows, &info, err);
+		if (r >= 0)
+			r = add_label(&info, rows, LABEL_COLUMN, err);
+	}
+	if (r == 0 && !info.key)
+		r = err_msg(err, -ENOENT, "no snapshot '%s'", key);
 	if (r < 0) {
 		snap_info_release(&info);
 		return r;
@@ -151,34 +149,54 @@ int snap_stat(struct snap_store *store, const char *key, struct snap_info *ret, 
 	return 0;
 }
 
-int snap_walk(struct snap_store *store, snap_info_fn fn, void *ctx, struct err *err)
+struct infos {
+	struct snap_info *all;
+	size_t n, cap;
+};
+
+static void infos_release(struct infos *list)
 {
+	for (size_t i = 0; i < list->n; i++)
+		snap_info_release(&list->all[i]);
+	free(list->all);
+}
+
+static int add_row(struct infos *list, struct db_rows *rows, struct err *err)
+{
+	struct snap_info *last = list->n > 0 ? &list->all[list->n - 1] : NULL;
+
+	if (last && last->id == db_col_int(rows, 0))
+		return add_label(last, rows, LABEL_COLUMN, err);
+	if (list->n == list->cap) {
+		size_t cap = list->cap ? list->cap * 2 : 64;
+		struct snap_info *p = reallocarray(list->all, cap, sizeof(*p));
+
+		if (!p)
+			return err_set(err, -ENOMEM, "snapshots");
+		list->all = p;
+		list->cap = cap;
+	}
+	last = &list->all[list->n++];
+	memset(last, 0, sizeof(*last));
+	return info_read(rows, last, err) < 0 ? -ENOMEM : add_label(last, rows, LABEL_COLUMN, err);
+}
+
+int snap_walk(struct snap_store *store, const struct snap_filter *filter, snap_info_fn fn,
+	      void *ctx, struct err *err)
+{
+	struct infos list CLEANUP(infos_release) = {.all = NULL};
 	struct db_rows *rows = NULL;
-	struct snap_info *all = NULL;
-	size_t n = 0, cap = 0;
-	int r = db_query(store->db, INFO_QUERY " ORDER BY s.key", DB_NONE, &rows, err);
+	int r = db_query(store->db,
+			 INFO_QUERY " WHERE ?1 IS NULL OR s.owner = ?1 ORDER BY s.key, l.key",
+			 DB_ARGS(db_text(store->owner)), &rows, err);
 
 	/* all at first: a caller that asks the store meanwhile must not meet a lock */
-	while (r >= 0 && (r = db_next(rows, err)) > 0) {
-		if (n == cap) {
-			struct snap_info *p;
-
-			cap = cap ? cap * 2 : 64;
-			p = reallocarray(all, cap, sizeof(*all));
-			if (!p) {
-				r = err_set(err, -ENOMEM, "snapshots");
-				break;
-			}
-			all = p;
-		}
-		memset(&all[n], 0, sizeof(*all));
-		r = info_read(store, rows, &all[n++], err);
-	}
+	while (r >= 0 && (r = db_next(rows, err)) > 0)
+		r = add_row(&list, rows, err);
 	db_rows_end(rows);
-	for (size_t i = 0; i < n && r == 0; i++)
-		r = fn(ctx, &all[i], err);
-	for (size_t i = 0; i < n; i++)
-		snap_info_release(&all[i]);
-	free(all);
+	for (size_t i = 0; i < list.n && r == 0; i++) {
+		if (snap_filter_match(filter, &list.all[i]))
+			r = fn(ctx, &list.all[i], err);
+	}
 	return r;
 }

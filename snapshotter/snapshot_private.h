@@ -41,6 +41,15 @@ int snap_stack_config(struct snap_store *store, const struct snap_stack *s, size
 		      int64_t upper_id, struct ovl_config *ret, struct err *err)
 	__attribute__((warn_unused_result));
 
+/* -EINVAL for what no label may be. */
+int snap_labels_check(const struct snap_label *labels, size_t n, struct err *err)
+	__attribute__((warn_unused_result));
+/* Inside a transaction: adds them, or removes those with an empty value; removes all. */
+int snap_labels_write(struct snap_store *store, int64_t id, const struct snap_label *labels,
+		      size_t n, struct err *err) __attribute__((warn_unused_result));
+int snap_labels_clear(struct snap_store *store, int64_t id, struct err *err)
+	__attribute__((warn_unused_result));
+
 /* -EINVAL for what no key may be. */
 int snap_key_check(const char *key, const char *what, struct err *err)
 	__attribute__((warn_unused_result));

@@ -25,7 +25,7 @@ static const char *const folders[] = {
 /*
  * manifests: what is known of an image by its digest; images: names for them. A snapshot keeps
  * its manifest, chain and layers alive whatever happens to the names. KEYs are bytes: blobs.
- * chain: NULL for an image without layers.
+ * chain: NULL for an image without layers. owner: who manages the snapshot; NULL: snap's user.
  */
 static const char *const schema[] = {
 	"CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
@@ -57,11 +57,11 @@ static const char *const schema[] = {
 	" kind INTEGER NOT NULL, parent INTEGER REFERENCES snapshots(id), image TEXT,"
 	" manifest TEXT REFERENCES manifests(digest), chain TEXT REFERENCES chains(id),"
 	" created INTEGER NOT NULL, updated INTEGER NOT NULL, batch INTEGER NOT NULL,"
-	" size INTEGER NOT NULL DEFAULT 0, inodes INTEGER NOT NULL DEFAULT 0)",
+	" size INTEGER NOT NULL DEFAULT 0, inodes INTEGER NOT NULL DEFAULT 0, owner TEXT)",
 	"CREATE INDEX snapshots_parent ON snapshots(parent)",
 	"CREATE TABLE labels (snapshot INTEGER NOT NULL REFERENCES snapshots(id) ON DELETE CASCADE,"
 	" key BLOB NOT NULL, value BLOB NOT NULL, PRIMARY KEY (snapshot, key)) WITHOUT ROWID",
-	"INSERT INTO meta VALUES ('version', 1), ('next_batch', 1)",
+	"INSERT INTO meta VALUES ('version', 2), ('next_batch', 1)",
 };
 
 int64_t store_now(void)
@@ -187,10 +187,32 @@ static int create_schema(struct db *db, struct err *err)
 		(void)snprintf(uuid + 2 * i, 3, "%02x", random[i]);
 	r = db_run(db, "INSERT INTO meta VALUES ('uuid', ?)", DB_ARGS(db_text(uuid)), err);
 	if (r == 0)
-		r = db_run(db, "PRAGMA user_version = 1", DB_NONE, err);
+		r = db_run(db, "PRAGMA user_version = 2", DB_NONE, err);
 	if (r == 0)
 		return db_commit(db, err);
 out:
+	db_rollback(db);
+	return r;
+}
+
+/* Version 1 knew no owners. */
+static int upgrade_schema(struct db *db, struct err *err)
+{
+	static const char *const steps[] = {
+		"ALTER TABLE snapshots ADD COLUMN owner TEXT",
+		"UPDATE meta SET value = 2 WHERE name = 'version'",
+		"PRAGMA user_version = 2",
+	};
+	int64_t version = 0;
+	int r = db_begin(db, err);
+
+	if (r < 0)
+		return r;
+	r = read_version(db, &version, err); /* another process may have been first */
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]) && r == 0 && version == 1; i++)
+		r = db_run(db, steps[i], DB_NONE, err);
+	if (r == 0)
+		r = db_commit(db, err);
 	db_rollback(db);
 	return r;
 }
@@ -210,6 +232,8 @@ static int open_database(struct snap_store *store, struct err *err)
 		r = read_version(store->db, &version, err);
 	if (r == 0 && version == 0)
 		r = create_schema(store->db, err);
+	else if (r == 0 && version == 1)
+		r = upgrade_schema(store->db, err);
 	else if (r == 0 && version > STORE_VERSION) {
 		r = err_msg(err, -EPROTONOSUPPORT,
 			    "the store has format version %lld, this program knows up to %d",
@@ -282,6 +306,11 @@ void snap_store_close(struct snap_store *store)
 	closep(&store->root_fd);
 	free(store->root);
 	free(store);
+}
+
+void snap_store_set_owner(struct snap_store *store, const char *owner)
+{
+	store->owner = owner;
 }
 
 const char *snap_store_root(const struct snap_store *store)

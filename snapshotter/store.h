@@ -21,7 +21,7 @@
  *
  * Errors of the whole snapshotter, as containerd has them:
  *	-ENOENT NotFound, -EEXIST AlreadyExists, -EBUSY FailedPrecondition,
- *	-EINVAL InvalidArgument; everything else is the system's.
+ *	-EINVAL InvalidArgument, -EAGAIN Unavailable (try again); everything else is the system's.
  */
 struct snap_store;
 
@@ -37,6 +37,12 @@ static inline void snap_store_closep(struct snap_store **store)
 	snap_store_close(*store);
 }
 #define cleanup_snap_store __attribute__((cleanup(snap_store_closep)))
+
+/*
+ * What is prepared through this handle belongs to @owner (borrowed, static), and snap_walk() shows
+ * only what does: containerd removes every listed snapshot that it does not know. NULL: anybody's.
+ */
+void snap_store_set_owner(struct snap_store *store, const char *owner);
 
 /* Absolute, without symlinks; borrowed. */
 const char *snap_store_root(const struct snap_store *store);

@@ -5,7 +5,7 @@
 #include "snapshotter/store.h"
 
 /* What the files of the snapshotter share and nobody else sees. */
-#define STORE_VERSION 1
+#define STORE_VERSION 2
 #define STORE_PATH_MAX                                                                             \
 	320 /* of a path below the root: "layers/sha256/<64 hex>/index" and the like */
 
@@ -13,6 +13,7 @@ struct snap_store {
 	char *root;
 	int root_fd, tmp_fd, snapshots_fd;
 	struct db *db;
+	const char *owner; /* of what this handle prepares and lists; NULL: nobody in particular */
 	char uuid[17]; /* tells the mounts of one store from those of another */
 };
 

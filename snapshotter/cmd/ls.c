@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/cleanup.h"
 #include "snapshotter/cmd/cmd.h"
+#include "snapshotter/filter.h"
 
 struct output {
 	struct json_writer *json; /* NULL: a table */
@@ -25,29 +26,17 @@ static int add(void *ctx, const struct snap_info *info, struct err *err)
 	return 0;
 }
 
-static int list(struct cmd_context *c, struct output *out, int argc, char **argv, struct err *err)
-{
-	int r = 0;
-
-	if (argc == 0)
-		return snap_walk(c->store, add, out, err);
-	for (int i = 0; i < argc && r == 0; i++) {
-		struct snap_info info cleanup_snap_info = {.key = NULL};
-
-		r = snap_stat(c->store, argv[i], &info, err);
-		if (r == 0)
-			r = add(out, &info, err);
-	}
-	return r;
-}
-
 static int run(struct cmd_context *c, const void *o, int argc, char **argv, struct err *err)
 {
-	struct output out = {.json = c->json ? json_writer_new(JSON_PRETTY) : NULL};
+	struct output out = {.json = NULL};
 	struct err ignored = ERR_INIT;
-	int r;
+	struct snap_filter *filter cleanup_snap_filter = NULL;
+	int r = snap_filter_parse((const char *const *)argv, (size_t)argc, &filter, err);
 
 	(void)o;
+	if (r < 0)
+		return cmd_is_usage_error(r);
+	out.json = c->json ? json_writer_new(JSON_PRETTY) : NULL;
 	cmd_table_init(&out.table, 4);
 	if (out.json) {
 		json_w_array(out.json);
@@ -57,7 +46,7 @@ static int run(struct cmd_context *c, const void *o, int argc, char **argv, stru
 		cmd_table_add(&out.table, "PARENT");
 		cmd_table_add(&out.table, "CREATED");
 	}
-	r = list(c, &out, argc, argv, err);
+	r = snap_walk(c->store, filter, add, &out, err);
 	if (r < 0) {
 		json_writer_free(out.json);
 		for (size_t i = 0; i < out.table.n; i++)
@@ -76,8 +65,12 @@ static int run(struct cmd_context *c, const void *o, int argc, char **argv, stru
 const struct cmd cmd_ls = {
 	.name = "ls",
 	.summary = "List snapshots",
-	.usage = "[KEY]...",
-	.help = "All of them, or those with these keys.",
+	.usage = "[FILTER]...",
+	.help = "All of them, or those that a FILTER matches, in containerd's language: "
+		"name==KEY,\n"
+		"kind==active, parent~=REGEX, 'labels.\"a.b/c\"' (is there), != ; ',' between two "
+		"means\n"
+		"both, a second FILTER either.",
 	.max_args = -1,
 	.run = run,
 };

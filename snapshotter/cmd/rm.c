@@ -7,7 +7,7 @@ static int run(struct cmd_context *c, const void *o, int argc, char **argv, stru
 
 	(void)o;
 	for (int i = 0; i < argc && r == 0; i++)
-		r = snap_remove(c->store, argv[i], err);
+		r = snap_remove(c->store, argv[i], 0, err);
 	return r;
 }
 

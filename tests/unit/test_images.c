@@ -252,7 +252,7 @@ START_TEST(test_gc_keeps_what_is_used)
 	ck_assert_int_eq(snap_gc(s, 0, NULL, NULL, &gone, NULL), 0);
 	ck_assert_uint_eq(gone.items, 0); /* the view stands on it */
 	ck_assert_uint_eq(broken(s, 0), 0);
-	ck_assert_int_eq(snap_remove(s, "k", NULL), 0);
+	ck_assert_int_eq(snap_remove(s, "k", 0, NULL), 0);
 	ck_assert_int_eq(snap_gc(s, SNAP_GC_DRY_RUN, NULL, NULL, &gone, NULL), 0);
 	ck_assert_uint_eq(gone.items, 3 + 2 + 3 + 1); /* blobs, documents, layers, chain */
 	ck_assert_int_eq(count_entries("layers/sha256"), 3);

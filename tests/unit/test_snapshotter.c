@@ -83,11 +83,13 @@ START_TEST(test_semantics)
 	ck_assert_int_eq(snap_commit(s, "w", "v", NULL, 0, 0, NULL), -EBUSY);
 	ck_assert_int_eq(prepare(s, "c", "base"), 0);
 	ck_assert_int_eq(snap_commit(s, "base", "c", NULL, 0, 0, NULL), -EEXIST);
-	ck_assert_int_eq(snap_remove(s, "base", NULL), -EBUSY);
-	ck_assert_int_eq(snap_remove(s, "c", NULL), 0);
-	ck_assert_int_eq(snap_remove(s, "c", NULL), -ENOENT);
-	ck_assert_int_eq(snap_remove(s, "v", NULL), 0);
-	ck_assert_int_eq(snap_remove(s, "base", NULL), 0);
+	ck_assert_int_eq(snap_commit(s, "c", "c", NULL, 0, 0, NULL), -EEXIST);
+	ck_assert_int_eq(prepare(s, "c", "missing"), -ENOENT); /* the parent comes first */
+	ck_assert_int_eq(snap_remove(s, "base", 0, NULL), -EBUSY);
+	ck_assert_int_eq(snap_remove(s, "c", 0, NULL), 0);
+	ck_assert_int_eq(snap_remove(s, "c", 0, NULL), -ENOENT);
+	ck_assert_int_eq(snap_remove(s, "v", 0, NULL), 0);
+	ck_assert_int_eq(snap_remove(s, "base", 0, NULL), 0);
 	ck_assert(!exists("snapshots/1"));
 	ck_assert(!exists("snapshots/2"));
 }
@@ -137,7 +139,7 @@ START_TEST(test_keys_are_bytes)
 		ck_assert_str_eq(info.key, keys[i]);
 	}
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
-		ck_assert_int_eq(snap_remove(s, keys[i], NULL), 0);
+		ck_assert_int_eq(snap_remove(s, keys[i], 0, NULL), 0);
 }
 END_TEST
 
@@ -191,6 +193,89 @@ START_TEST(test_labels)
 }
 END_TEST
 
+static int count_one(void *ctx, const struct snap_info *info, struct err *err)
+{
+	(void)info;
+	(void)err;
+	++*(int *)ctx;
+	return 0;
+}
+
+START_TEST(test_update_mask)
+{
+	struct snap_store *s cleanup_snap_store = reopen(NULL);
+	struct snap_info info cleanup_snap_info = {.key = NULL};
+	struct snap_label two[] = {{(char[]){"a.b"}, (char[]){"1"}},
+				   {(char[]){"b"}, (char[]){"2"}}};
+	struct snap_label other = {(char[]){"a.b"}, (char[]){"3"}};
+	const char *one[] = {"labels.a.b", "labels.gone"}, *all = "labels", *bad = "parent";
+
+	ck_assert_int_eq(snap_prepare(s, SNAP_ACTIVE, "k", NULL, two, 2, NULL), 0);
+	ck_assert_int_eq(snap_update(s, "k", &other, 1, one, 2, NULL), 0);
+	ck_assert_int_eq(snap_stat(s, "k", &info, NULL), 0);
+	ck_assert_uint_eq(info.n_labels, 2);
+	ck_assert_str_eq(info.labels[0].value, "3");
+	ck_assert_int_gt(info.updated, info.created);
+	snap_info_release(&info);
+	ck_assert_int_eq(snap_update(s, "k", &two[1], 1, one, 1, NULL), 0); /* not given: goes */
+	ck_assert_int_eq(snap_stat(s, "k", &info, NULL), 0);
+	ck_assert_uint_eq(info.n_labels, 1);
+	ck_assert_str_eq(info.labels[0].key, "b");
+	snap_info_release(&info);
+	ck_assert_int_eq(snap_update(s, "k", &other, 1, &all, 1, NULL), 0);
+	ck_assert_int_eq(snap_update(s, "k", NULL, 0, &bad, 1, NULL), -EINVAL);
+	ck_assert_int_eq(snap_stat(s, "k", &info, NULL), 0);
+	ck_assert_uint_eq(info.n_labels, 1);
+	ck_assert_str_eq(info.labels[0].key, "a.b");
+	snap_info_release(&info);
+	ck_assert_int_eq(snap_update(s, "k", NULL, 0, NULL, 0, NULL), 0);
+	ck_assert_int_eq(snap_stat(s, "k", &info, NULL), 0);
+	ck_assert_uint_eq(info.n_labels, 0);
+	ck_assert_int_eq(snap_update(s, "none", NULL, 0, NULL, 0, NULL), -ENOENT);
+}
+END_TEST
+
+START_TEST(test_owners)
+{
+	struct snap_store *mine = reopen(NULL), *theirs = NULL;
+	int count = 0;
+
+	ck_assert_int_eq(snap_store_open(root, &theirs, NULL), 0);
+	snap_store_set_owner(theirs, "somebody");
+	ck_assert_int_eq(prepare(mine, "mine", NULL), 0);
+	ck_assert_int_eq(prepare(theirs, "theirs", NULL), 0);
+	ck_assert_int_eq(snap_commit(theirs, "committed", "theirs", NULL, 0, 0, NULL), 0);
+	ck_assert_int_eq(snap_walk(theirs, NULL, count_one, &count, NULL), 0);
+	ck_assert_int_eq(count, 1);
+	ck_assert_int_eq(snap_walk(mine, NULL, count_one, &count, NULL), 0);
+	ck_assert_int_eq(count, 1 + 2);
+	ck_assert_int_eq(prepare(theirs, "mine", NULL), -EEXIST); /* one name space */
+	snap_store_close(theirs);
+	snap_store_close(mine);
+}
+END_TEST
+
+START_TEST(test_store_of_version_1)
+{
+	struct snap_store *s = reopen(NULL);
+	struct snap_info info cleanup_snap_info = {.key = NULL};
+	char path[256];
+	struct db *db;
+
+	ck_assert_int_eq(prepare(s, "old", NULL), 0);
+	snap_store_close(s);
+	(void)snprintf(path, sizeof(path), "%s/meta.db", root);
+	ck_assert_int_eq(db_open(path, &db, NULL), 0);
+	ck_assert_int_eq(db_run(db, "ALTER TABLE snapshots DROP COLUMN owner", DB_NONE, NULL), 0);
+	ck_assert_int_eq(db_run(db, "PRAGMA user_version = 1", DB_NONE, NULL), 0);
+	db_close(db);
+	s = reopen(NULL);
+	ck_assert_int_eq(snap_stat(s, "old", &info, NULL), 0);
+	ck_assert_int_eq(prepare(s, "new", NULL), 0);
+	snap_store_close(reopen(s)); /* nothing to do the second time */
+}
+END_TEST
+
 START_TEST(test_usage)
 {
 	struct snap_store *s cleanup_snap_store = reopen(NULL);
@@ -233,7 +318,7 @@ static void worker(int n)
 		(void)snprintf(name, sizeof(name), "c-%d-%d", n, i);
 		if (prepare(s, key, NULL) < 0 || snap_commit(s, name, key, NULL, 0, 0, NULL) < 0)
 			_exit(3);
-		if (i % 2 && snap_remove(s, name, NULL) < 0)
+		if (i % 2 && snap_remove(s, name, 0, NULL) < 0)
 			_exit(4);
 		/* one name for all: exactly one wins, the others are told */
 		(void)snprintf(key, sizeof(key), "shared-%d", i);
@@ -242,14 +327,6 @@ static void worker(int n)
 	}
 	snap_store_close(s);
 	_exit(0);
-}
-
-static int count_one(void *ctx, const struct snap_info *info, struct err *err)
-{
-	(void)info;
-	(void)err;
-	++*(int *)ctx;
-	return 0;
 }
 
 START_TEST(test_eight_processes)
@@ -269,7 +346,7 @@ START_TEST(test_eight_processes)
 		ck_assert_int_eq(status, 0);
 	}
 	s = reopen(NULL);
-	ck_assert_int_eq(snap_walk(s, count_one, &count, NULL), 0);
+	ck_assert_int_eq(snap_walk(s, NULL, count_one, &count, NULL), 0);
 	ck_assert_int_eq(count, 8 * 10 + 20);
 }
 END_TEST
@@ -308,7 +385,7 @@ START_TEST(test_killed_anywhere)
 				(void)snprintf(key, sizeof(key), "k%d-%d", round, i);
 				if (prepare(s, key, NULL) < 0)
 					_exit(3);
-				if (i % 3 == 0 && snap_remove(s, key, NULL) < 0)
+				if (i % 3 == 0 && snap_remove(s, key, 0, NULL) < 0)
 					_exit(4);
 			}
 		}
@@ -319,7 +396,7 @@ START_TEST(test_killed_anywhere)
 	}
 	s = reopen(NULL);
 	ck_assert_int_eq(prepare(s, "after", NULL), 0);
-	ck_assert_int_eq(snap_walk(s, count_one, &rows, NULL), 0);
+	ck_assert_int_eq(snap_walk(s, NULL, count_one, &rows, NULL), 0);
 	ck_assert_int_eq(count_folders("tmp"), 0);
 	/* every row has its folder; a kill may leave a folder without a row, which gc takes */
 	ck_assert_int_ge(count_folders("snapshots"), rows);
@@ -344,7 +421,7 @@ START_TEST(test_calls_inside_walk)
 
 	ck_assert_int_eq(prepare(s, "a", NULL), 0);
 	ck_assert_int_eq(prepare(s, "b", NULL), 0);
-	ck_assert_int_eq(snap_walk(s, rename_one, s, NULL), 0);
+	ck_assert_int_eq(snap_walk(s, NULL, rename_one, s, NULL), 0);
 }
 END_TEST
 
@@ -410,6 +487,9 @@ int main(void)
 	tcase_add_test(tc, test_keys_are_bytes);
 	tcase_add_test(tc, test_private_whatever_the_umask);
 	tcase_add_test(tc, test_labels);
+	tcase_add_test(tc, test_update_mask);
+	tcase_add_test(tc, test_owners);
+	tcase_add_test(tc, test_store_of_version_1);
 	tcase_add_test(tc, test_usage);
 	tcase_add_test(tc, test_eight_processes);
 	tcase_add_test(tc, test_killed_anywhere);
