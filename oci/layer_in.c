@@ -50,8 +50,8 @@ struct layer_in {
 	uint64_t blob_size;
 	/* the consumer's */
 	struct hash *tar_hash, *diff_hash; /* diff_hash: only when it is not sha256 */
-	struct oci_tar_in *tar;
 	struct oci_layer_tree *tree;
+	bool holding; /* a buffer of the ring */
 	uint64_t tar_size, written_back;
 	uint64_t side_base, side_size;
 };
@@ -350,7 +350,7 @@ static void write_back(struct layer_in *in)
 	in->written_back = in->tar_size;
 }
 
-static int consume(struct layer_in *in, const uint8_t *p, size_t len, struct err *err)
+static int keep_tar(struct layer_in *in, const uint8_t *p, size_t len, struct err *err)
 {
 	int r = hash_update(in->tar_hash, p, len);
 
@@ -363,21 +363,33 @@ static int consume(struct layer_in *in, const uint8_t *p, size_t len, struct err
 		return err_set(err, r, "write tar");
 	in->tar_size += len;
 	write_back(in);
-	return oci_tar_in_push(in->tar, p, len, err);
+	return 0;
 }
 
-static int consume_all(struct layer_in *in, struct err *err)
+/* The parser wants more, and is done with what it got before. */
+static int on_next(void *ctx, const void **ret_data, size_t *ret_len, struct err *err)
 {
+	struct layer_in *in = ctx;
 	const uint8_t *p;
-	size_t len = 0;
-	int r = 0;
+	int r;
 
-	while (r == 0 && (p = ring_get_filled(&in->ring, &len))) {
-		r = consume(in, p, len, err);
-		if (r == 0 && is_cancelled(in))
-			r = err_msg(err, -ECANCELED, "cancelled");
+	if (in->holding)
 		ring_put_empty(&in->ring);
+	in->holding = false;
+	if (is_cancelled(in))
+		return err_msg(err, -ECANCELED, "cancelled");
+	p = ring_get_filled(&in->ring, ret_len);
+	if (!p) {
+		*ret_len = 0;
+		/* told once the ring has ended; why there is no more is better than "truncated" */
+		if (in->produce_code < 0 && err)
+			*err = in->produce_err;
+		return in->produce_code;
 	}
+	in->holding = true;
+	r = keep_tar(in, p, *ret_len, err);
+	if (r == 0)
+		*ret_data = p;
 	return r;
 }
 
@@ -386,11 +398,8 @@ static int finish_tar(struct layer_in *in, struct oci_layer_result *ret, struct 
 {
 	const struct digest *diff_id = &in->job->layer->diff_id;
 	struct digest diff;
-	int r = oci_tar_in_finish(in->tar, err);
+	int r = hash_final(in->tar_hash, &ret->tar);
 
-	if (r < 0)
-		return r;
-	r = hash_final(in->tar_hash, &ret->tar);
 	diff = ret->tar;
 	if (r == 0 && in->diff_hash)
 		r = hash_final(in->diff_hash, &diff);
@@ -424,15 +433,14 @@ static int write_index(struct layer_in *in, struct oci_layer_result *ret, struct
 	return 0;
 }
 
-static int prepare(struct layer_in *in, const struct oci_tar_handler *handler, struct err *err)
+static int prepare(struct layer_in *in, struct err *err)
 {
 	enum digest_alg alg = digest_algorithm(&in->job->layer->diff_id);
 
 	in->tar_hash = hash_new(DIGEST_SHA256);
 	in->diff_hash = alg == DIGEST_SHA256 ? NULL : hash_new(alg);
 	in->tree = oci_layer_tree_new(&in->limits);
-	if (!in->tar_hash || (alg != DIGEST_SHA256 && !in->diff_hash) || !in->tree ||
-	    oci_tar_in_new(handler, &in->limits, &in->tar) < 0)
+	if (!in->tar_hash || (alg != DIGEST_SHA256 && !in->diff_hash) || !in->tree)
 		return err_set(err, -ENOMEM, "read layer");
 	(void)posix_fadvise(in->job->blob_fd, 0, 0, POSIX_FADV_SEQUENTIAL);
 	return 0;
@@ -440,12 +448,18 @@ static int prepare(struct layer_in *in, const struct oci_tar_handler *handler, s
 
 static int run(struct layer_in *in, struct oci_layer_result *ret, struct err *err)
 {
+	const struct oci_tar_io io = {
+		.next = on_next,
+		.member = on_member,
+		.sparse_data = on_sparse_data,
+		.ctx = in,
+	};
 	pthread_t thread;
 	int r = pthread_create(&thread, NULL, producer, in);
 
 	if (r)
 		return err_set(err, -r, "start a thread");
-	r = consume_all(in, err);
+	r = oci_tar_in(&io, &in->limits, err);
 	if (r < 0)
 		ring_stop(&in->ring, r);
 	(void)pthread_join(thread, NULL);
@@ -463,11 +477,6 @@ static int run(struct layer_in *in, struct oci_layer_result *ret, struct err *er
 int oci_layer_in(const struct oci_layer_job *job, struct oci_layer_result *ret, struct err *err)
 {
 	struct layer_in in = {.job = job};
-	struct oci_tar_handler handler = {
-		.member = on_member,
-		.sparse_data = on_sparse_data,
-		.ctx = &in,
-	};
 	struct oci_layer_result result = {.tar_size = 0};
 	int r;
 
@@ -475,12 +484,11 @@ int oci_layer_in(const struct oci_layer_job *job, struct oci_layer_result *ret, 
 	r = ring_init(&in.ring);
 	if (r < 0)
 		return err_set(err, r, "read layer");
-	r = prepare(&in, &handler, err);
+	r = prepare(&in, err);
 	if (r == 0)
 		r = run(&in, &result, err);
 	hash_free(in.tar_hash);
 	hash_free(in.diff_hash);
-	oci_tar_in_free(in.tar);
 	oci_layer_tree_free(in.tree);
 	ring_release(&in.ring);
 	if (r < 0)

@@ -315,8 +315,6 @@ static int link_inode(struct oci_layer_tree *lt, const struct oci_tar_member *m,
 	struct oci_quoted q;
 	int r;
 
-	if (m->stray)
-		return err_msg(err, -EBADMSG, "a hard link with data");
 	r = oci_path_resolve(lt->tree, m->link, lt->limits, &to, err);
 	if (r < 0)
 		return err_wrap(err, r, "hard link to %s", oci_quote(&q, m->link));
@@ -378,8 +376,6 @@ static int put_entry(struct oci_layer_tree *lt, const struct oci_tar_member *m, 
 
 	if (m->type == OCI_TAR_LINK)
 		r = link_inode(lt, m, place, &inode, err);
-	else if (m->stray)
-		r = err_msg(err, -EBADMSG, "an entry with data that can have none");
 	else
 		r = make_parents(lt, place, &dir, err);
 	if (r == 0 && m->type == OCI_TAR_LINK)

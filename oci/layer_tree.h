@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 #include "erofs/tree.h"
-#include "oci/tar_in.h"
+#include "oci/layer_in.h"
+#include "oci/tar_member.h"
 
 /*
  * layer_tree - the entries of one layer as a tree, by the rules of

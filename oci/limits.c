@@ -17,7 +17,8 @@ static const struct {
 	{"ratio", offsetof(struct oci_limits, ratio), 200, UINT64_MAX},
 	{"entries", offsetof(struct oci_limits, entries), 2000000, 1ULL << 31},
 	{"xattr-bytes", offsetof(struct oci_limits, xattr_bytes), 128 << 10, 1ULL << 30},
-	{"header-bytes", offsetof(struct oci_limits, header_bytes), 1 << 20, 1ULL << 30},
+	/* libarchive reads no longer ones */
+	{"header-bytes", offsetof(struct oci_limits, header_bytes), 512 << 10, 1 << 20},
 	{"depth", offsetof(struct oci_limits, depth), 2048, 4096},
 	{"meta-bytes", offsetof(struct oci_limits, meta_bytes), 512ULL << 20, 1ULL << 40},
 };
@@ -78,9 +79,12 @@ int oci_limits_set(struct oci_limits *limits, const char *text, struct err *err)
 		if (strlen(budgets[i].name) != (size_t)(eq - text) ||
 		    strncmp(budgets[i].name, text, (size_t)(eq - text)) != 0)
 			continue;
-		if (parse_value(eq + 1, &value) < 0 || value > budgets[i].max)
+		if (parse_value(eq + 1, &value) < 0)
 			return err_msg(err, -EINVAL, "limit %s: bad value %s", budgets[i].name,
 				       oci_quote(&q, eq + 1));
+		if (value > budgets[i].max)
+			return err_msg(err, -EINVAL, "limit %s: at most %llu", budgets[i].name,
+				       (unsigned long long)budgets[i].max);
 		*field(limits, i) = value;
 		return 0;
 	}

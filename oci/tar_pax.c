@@ -394,6 +394,10 @@ int pax_inherit_xattrs(struct pax *p, const struct pax *global)
 			x = x->next;
 		if (!x && g->len)
 			r = read_xattr(p, g->name, g->value, g->len, false);
+		else
+			continue;
+		if (r == 0)
+			p->xattrs->inherited = true; /* new ones come first */
 	}
 	return r;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-#include "oci/tar_in.h"
+#include "base/err.h"
+#include "oci/tar_member.h"
 
 /*
  * tar_pax - the records of a PAX header (POSIX 1003.1, pax, "pax Extended

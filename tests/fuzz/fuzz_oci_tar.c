@@ -15,7 +15,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 struct ctx {
 	struct oci_layer_tree *tree;
 	uint64_t sparse_size;
+	const uint8_t *data; /* what is left */
+	size_t size, piece;
 };
+
+static int next(void *p, const void **ret_data, size_t *ret_len, struct err *err)
+{
+	struct ctx *c = p;
+
+	(void)err;
+	*ret_data = c->data;
+	*ret_len = c->size < c->piece ? c->size : c->piece;
+	c->data += *ret_len;
+	c->size -= *ret_len;
+	return 0;
+}
 
 static int member(void *p, const struct oci_tar_member *m, struct err *err)
 {
@@ -47,7 +61,7 @@ static int sparse_data(void *p, const void *data, size_t len, uint64_t pos, stru
 
 /*
  * Any bytes as a tar. No fuzzer finds checksums by chance, so blocks that say they are headers get
- * theirs. The last byte is how long the pieces are in which it is pushed.
+ * theirs. The last byte is how long the pieces are in which it comes.
  */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -55,37 +69,33 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.entries = 2000, .meta_bytes = 1 << 20, .header_bytes = 1 << 16};
 	struct oci_limits limits;
 	struct ctx c = {.tree = NULL};
-	struct oci_tar_handler handler = {member, sparse_data, &c};
-	struct oci_tar_in *t = NULL;
+	const struct oci_tar_io io = {next, member, sparse_data, &c};
 	struct err err = ERR_INIT;
 	uint8_t *copy;
-	size_t piece;
 	uint64_t inodes;
-	int r = 0;
+	int r;
 
 	if (size == 0)
 		return 0;
 	log_set_level(LOG_ERROR);
-	piece = (size_t)data[--size] * 7 + 1;
+	c.piece = (size_t)data[--size] * 7 + 1;
 	oci_limits_fill(&few, &limits);
 	copy = malloc(size + 1);
 	c.tree = oci_layer_tree_new(&limits);
-	if (!copy || !c.tree || oci_tar_in_new(&handler, &limits, &t) < 0)
+	if (!copy || !c.tree)
 		abort();
 	memcpy(copy, data, size);
 	for (size_t i = 0; i + TAR_BLOCK <= size; i += TAR_BLOCK) {
 		if (memcmp(copy + i + offsetof(struct tar_header, magic), "ustar", 5) == 0)
 			tm_seal((struct tar_header *)(void *)(copy + i));
 	}
-	for (size_t i = 0; i < size && r == 0; i += piece)
-		r = oci_tar_in_push(t, copy + i, size - i < piece ? size - i : piece, &err);
-	if (r == 0)
-		r = oci_tar_in_finish(t, &err);
+	c.data = copy;
+	c.size = size;
+	r = oci_tar_in(&io, &limits, &err);
 	if (r == 0)
 		r = oci_layer_tree_finish(c.tree, &inodes, &err);
 	if (r > 0 || (r < 0 && !err.msg[0]))
 		abort();
-	oci_tar_in_free(t);
 	oci_layer_tree_free(c.tree);
 	free(copy);
 	return 0;

@@ -621,6 +621,41 @@ START_TEST(headers)
 }
 END_TEST
 
+/* What libarchive takes for something else than the strict reader does is nobody's. */
+START_TEST(two_readers)
+{
+	struct tar_header *h;
+
+	/* a map of holes that only libarchive knows */
+	tm_pax1(&tar, 'x', "SUN.holesdata", " 0 3");
+	tm_line(&tar, "f holes=0123456789");
+	refused("libarchive reads it differently: 'its size'");
+	again();
+	/* a field that no file has, and that makes the whole no tar to libarchive */
+	h = tm_header(&tar, '0', "f");
+	memset(h->devmajor, 'x', sizeof(h->devmajor));
+	tm_seal(h);
+	refused("libarchive reads it differently: 'Unrecognized archive format'");
+	again();
+	/* a size that only libarchive knows */
+	tm_pax1(&tar, 'x', "SCHILY.realsize", "1000");
+	tm_line(&tar, "f grown=x");
+	refused("libarchive reads it differently: 'its size'");
+	again();
+	/* what libarchive is known to tell otherwise, all in one */
+	tm_pax1(&tar, 'g', "gid", "99");
+	tm_pax1(&tar, 'x', "mtime", "-1.25");
+	tm_line(&tar, "f early");
+	tm_pax1(&tar, 'x', "SCHILY.acl.access", "user::rwx,group::rwx,other::rwx");
+	tm_line(&tar, "f:600 acl");
+	tm_pax1(&tar, 'x', "SCHILY.xattr.user.e", "");
+	tm_line(&tar, "f none");
+	accepted();
+	ck_assert_str_eq(show("early"), "reg 644 1:99 -2 size=0");
+	ck_assert_str_eq(show("none"), "reg 644 1:99 7 size=0");
+}
+END_TEST
+
 START_TEST(xattrs)
 {
 	struct strbuf r CLEANUP(strbuf_release) = STRBUF_INIT;
@@ -1095,6 +1130,9 @@ START_TEST(budgets)
 	ck_assert_int_eq(oci_limits_set(&limits, "bytes=x", &err), -EINVAL);
 	ck_assert_int_eq(oci_limits_set(&limits, "nonsense=1", &err), -EINVAL);
 	ck_assert_int_eq(oci_limits_set(&limits, "bytes", &err), -EINVAL);
+	/* no more than libarchive reads */
+	ck_assert_int_eq(oci_limits_set(&limits, "header-bytes=1MiB", &err), 0);
+	ck_assert_int_eq(oci_limits_set(&limits, "header-bytes=1048577", &err), -EINVAL);
 	ck_assert_int_eq(oci_limits_set(&limits, "bytes=2GiB", &err), 0);
 	ck_assert_uint_eq(limits.bytes, 2ULL << 30);
 }
@@ -1190,6 +1228,7 @@ int main(void)
 	tcase_add_test(t, types);
 	tcase_add_test(t, names);
 	tcase_add_test(t, headers);
+	tcase_add_test(t, two_readers);
 	tcase_add_test(t, xattrs);
 	tcase_add_test(t, acls);
 	tcase_add_test(t, sparse_pax);
