@@ -286,15 +286,12 @@ int io_sync_dir(int dirfd)
 	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
-int io_read_file(int dirfd, const char *path, size_t max, char **ret, size_t *ret_len)
+static int read_all(int fd, size_t max, char **ret, size_t *ret_len)
 {
-	int fd cleanup_close = io_open_beneath(dirfd, path, O_RDONLY | O_NONBLOCK, 0);
 	char *buf cleanup_free = NULL;
 	size_t size = 0, cap = 0;
 	struct stat st;
 
-	if (fd < 0)
-		return fd;
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	if (!S_ISREG(st.st_mode))
@@ -335,6 +332,20 @@ int io_read_file(int dirfd, const char *path, size_t max, char **ret, size_t *re
 	*ret = steal_ptr(&buf);
 	*ret_len = size;
 	return 0;
+}
+
+int io_read_file(int dirfd, const char *path, size_t max, char **ret, size_t *ret_len)
+{
+	int fd cleanup_close = io_open_beneath(dirfd, path, O_RDONLY | O_NONBLOCK, 0);
+
+	return fd < 0 ? fd : read_all(fd, max, ret, ret_len);
+}
+
+int io_read_path(const char *path, size_t max, char **ret, size_t *ret_len)
+{
+	int fd cleanup_close = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : read_all(fd, max, ret, ret_len);
 }
 
 static int copy_by_buffer(int from, off_t from_pos, int to, off_t to_pos, uint64_t len)

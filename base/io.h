@@ -66,6 +66,11 @@ int io_sync_dir(int dirfd) __attribute__((warn_unused_result));
 int io_read_file(int dirfd, const char *path, size_t max, char **ret, size_t *ret_len)
 	__attribute__((warn_unused_result));
 
+/* The same for a file of the system at @path, symlinks followed. Nothing from outside is a @path.
+ */
+int io_read_path(const char *path, size_t max, char **ret, size_t *ret_len)
+	__attribute__((warn_unused_result));
+
 /*
  * Copies @len bytes by reflink, copy_file_range or read/write, whatever works
  * first; holes are kept when @sparse. Both files keep their positions.

@@ -122,11 +122,13 @@ enum member {
 	MEMBER_VOLUMES,
 	MEMBER_WORKDIR,
 	MEMBER_LABELS,
+	MEMBER_STOP_SIGNAL,
 	MEMBERS,
 };
 
-static const char *const member_names[MEMBERS] = {
-	"User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels"};
+static const char *const member_names[MEMBERS] = {"User",	"ExposedPorts", "Env",
+						  "Entrypoint", "Cmd",		"Volumes",
+						  "WorkingDir", "Labels",	"StopSignal"};
 
 /* Was it changed? Then write_member() says what it is now, which may be nothing. */
 static bool member_changed(const struct oci_changes *c, enum member m)
@@ -149,6 +151,8 @@ static bool member_changed(const struct oci_changes *c, enum member m)
 		return c->workdir != NULL;
 	case MEMBER_LABELS:
 		return c->labels.n > 0;
+	case MEMBER_STOP_SIGNAL:
+		return c->stop_signal != NULL;
 	case MEMBERS:
 		break;
 	}
@@ -186,6 +190,10 @@ static void write_member(struct json_writer *w, const struct oci_changes *c, enu
 		break;
 	case MEMBER_LABELS:
 		write_labels(w, old, &c->labels);
+		break;
+	case MEMBER_STOP_SIGNAL:
+		json_w_key(w, "StopSignal");
+		json_w_string(w, c->stop_signal);
 		break;
 	case MEMBERS:
 		break;

@@ -13,7 +13,7 @@ struct oci_build {
 	const char *author; /* NULL */
 	const char *created_by; /* history; NULL: "snap commit" */
 	const char *const *changes; /* "CMD ...", "ENV K=V", ENTRYPOINT, WORKDIR, USER, LABEL,
-				       EXPOSE, VOLUME */
+				       EXPOSE, VOLUME, STOPSIGNAL */
 	size_t n_changes;
 	int64_t created; /* seconds since 1970 */
 	struct oci_platform platform; /* used when there is no base */

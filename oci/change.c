@@ -82,6 +82,7 @@ void oci_changes_release(struct oci_changes *c)
 	strings_release(&c->volumes);
 	free(c->workdir);
 	free(c->user);
+	free(c->stop_signal);
 	memset(c, 0, sizeof(*c));
 }
 
@@ -339,6 +340,35 @@ static int set_user(struct oci_changes *c, const char *text)
 	return 0;
 }
 
+/* "SIGTERM", "TERM", "SIGRTMIN+3" or a number: what a runtime makes of it is its affair. */
+static bool is_signal(const char *s)
+{
+	size_t n = strspn(s, "0123456789");
+
+	if (n > 0)
+		return s[n] == '\0' && n < 3 && atoi(s) > 0 && atoi(s) <= 64;
+	n = strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz12");
+	if (n < 2)
+		return false;
+	if (s[n] == '+' || s[n] == '-')
+		n += 1 + strspn(s + n + 1, "0123456789");
+	return s[n] == '\0';
+}
+
+static int set_stop_signal(struct oci_changes *c, const char *text)
+{
+	char *signal cleanup_free = NULL;
+	int r = one_value(c, text, &signal);
+
+	if (r)
+		return r;
+	if (!is_signal(signal))
+		return -EINVAL;
+	free(c->stop_signal);
+	c->stop_signal = steal_ptr(&signal);
+	return 0;
+}
+
 /* A relative one goes on from the one before. */
 static int set_workdir(struct oci_changes *c, const char *text)
 {
@@ -372,9 +402,15 @@ int oci_changes_add(struct oci_changes *c, const char *text, struct err *err)
 		const char *word;
 		int (*set)(struct oci_changes *c, const char *text);
 	} table[] = {
-		{"CMD", set_cmd},     {"ENTRYPOINT", set_entrypoint}, {"ENV", set_env},
-		{"LABEL", set_label}, {"EXPOSE", set_expose},	      {"VOLUME", set_volume},
-		{"USER", set_user},   {"WORKDIR", set_workdir},
+		{"CMD", set_cmd},
+		{"ENTRYPOINT", set_entrypoint},
+		{"ENV", set_env},
+		{"LABEL", set_label},
+		{"EXPOSE", set_expose},
+		{"VOLUME", set_volume},
+		{"USER", set_user},
+		{"WORKDIR", set_workdir},
+		{"STOPSIGNAL", set_stop_signal},
 	};
 	const char *start = text + strspn(text, " \t");
 	size_t n = strcspn(start, " \t=");
@@ -393,6 +429,6 @@ int oci_changes_add(struct oci_changes *c, const char *text, struct err *err)
 		return r ? err_set(err, r, "change '%s'", text) : 0;
 	}
 	(void)err_msg(err, -EINVAL, "change '%s': not known", text);
-	err_hint(err, "CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, USER, VOLUME or WORKDIR");
+	err_hint(err, "CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR");
 	return -EINVAL;
 }

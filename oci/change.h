@@ -8,7 +8,7 @@
 
 /*
  * change - changes of an image's config in the words of a Dockerfile: "CMD",
- * "ENTRYPOINT", "ENV", "LABEL", "EXPOSE", "VOLUME", "USER", "WORKDIR" (the
+ * "ENTRYPOINT", "ENV", "LABEL", "EXPOSE", "VOLUME", "USER", "WORKDIR", "STOPSIGNAL" (the
  * reference at docs.docker.com/reference/dockerfile). Lists are JSON arrays or shell
  * words; $NAME and ${NAME} stand for what ENV holds, except in commands, which
  * the container's shell expands.
@@ -27,6 +27,7 @@ struct oci_changes {
 	struct oci_strings ports, volumes; /* new ones */
 	char *workdir; /* the older one, or as changed; NULL: none */
 	char *user; /* as changed; NULL: not */
+	char *stop_signal; /* as changed; NULL: not */
 };
 
 /* @config: the member "config" of an image's config; NULL: none. -ENOMEM. */

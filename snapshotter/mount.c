@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "snapshotter/mount_private.h"
 #include "snapshotter/mountinfo.h"
+#include "snapshotter/running.h"
 
 #define SERVER_DECIDES_MS 10000
 #define SERVER_EXIT_MS                                                                             \
@@ -149,9 +150,34 @@ static int mount_locked(const struct mount_request *q, enum snap_engine engine,
 	return mount_by_fuse(q, err);
 }
 
+/* Owners that a user namespace gave mean nothing outside of it, and may not even be read there. */
+static int check_owners(struct snap_store *store, const char *key, struct err *err)
+{
+	if (geteuid() == 0 || !snap_written_inside(store, key))
+		return 0;
+	(void)err_msg(err, -EPERM, "it was written to in the user namespace");
+	err_hint(err, "mount it in 'snap unshare', or use 'snap run'");
+	return -EPERM;
+}
+
 int snap_mount(struct snap_store *store, const char *key, const char *target,
 	       enum snap_engine engine, const char *options, struct snap_mount_result *ret,
 	       struct err *err)
+{
+	struct snap_row row;
+	int r = snap_row_find(store, key, &row, err);
+
+	if (r == 0)
+		r = snap_running_check(store, &row, err);
+	if (r == 0)
+		r = check_owners(store, key, err);
+	return r < 0 ? err_wrap(err, r, "mount '%s'", key)
+		     : mount_for_container(store, key, target, engine, options, ret, err);
+}
+
+int mount_for_container(struct snap_store *store, const char *key, const char *target,
+			enum snap_engine engine, const char *options, struct snap_mount_result *ret,
+			struct err *err)
 {
 	struct snap_mount m cleanup_snap_mount = {.type = NULL};
 	struct snap_mount_result result = {.engine = engine};
@@ -167,6 +193,8 @@ int snap_mount(struct snap_store *store, const char *key, const char *target,
 		return err_wrap(err, r, "mount '%s'", key);
 	lock = lock_snapshot(store, row.id, err);
 	r = lock < 0 ? lock : settle_old_mount(store, &row, err);
+	if (r == 0)
+		r = snap_mark_inside(store, &row, err);
 	if (r < 0)
 		return err_wrap(err, r, "mount '%s'", key);
 	path = realpath(target, NULL);

@@ -12,6 +12,10 @@ struct mount_request {
 	const char *options; /* more of them, or NULL */
 };
 
+/* As snap_mount(), by the holder of snap_running_lock(). */
+int mount_for_container(struct snap_store *store, const char *key, const char *target,
+			enum snap_engine engine, const char *options, struct snap_mount_result *ret,
+			struct err *err) __attribute__((warn_unused_result));
 int mount_by_fuse(const struct mount_request *q, struct err *err)
 	__attribute__((warn_unused_result));
 /* -EOPNOTSUPP, -ENODEV, -EPERM: this machine or user cannot. */

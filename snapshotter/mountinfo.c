@@ -91,3 +91,34 @@ int mountinfo_find(enum mountinfo_field field, const char *value, char **ret_tar
 		*ret_source = steal_ptr(&found_source);
 	return found;
 }
+
+int mountinfo_ours(char ***ret, size_t *ret_n)
+{
+	FILE *f CLEANUP(fclosep) = fopen("/proc/self/mountinfo", "re");
+	char *line cleanup_free = NULL, **list = NULL;
+	size_t cap = 0, n = 0;
+
+	if (!f)
+		return -errno;
+	while (getline(&line, &cap, f) > 0) {
+		bool engine = strstr(line, " - fuse.snapfs ") != NULL;
+		char *target, *source, **p;
+
+		line[strcspn(line, "\n")] = '\0';
+		if (!parse_line(line, &target, &source) ||
+		    (!engine && strncmp(source, "snap:", 5) != 0))
+			continue;
+		p = reallocarray(list, n + 1, sizeof(*p));
+		target = strdup(target);
+		if (p)
+			list = p;
+		if (!p || !target) {
+			free(target);
+			break; /* what is known already is better than nothing */
+		}
+		list[n++] = target;
+	}
+	*ret = list;
+	*ret_n = n;
+	return 0;
+}

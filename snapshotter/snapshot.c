@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "snapshotter/image.h"
 #include "snapshotter/image_private.h"
+#include "snapshotter/running.h"
 #include "snapshotter/snapshot_private.h"
 
 /* Inode numbers are batch * 2^32 + n and stay below 2^63. */
@@ -386,6 +387,8 @@ int snap_remove(struct snap_store *store, const char *key, unsigned int flags, s
 		r = has_children(store, row.id, err);
 	if (r > 0)
 		r = err_msg(err, -EBUSY, "cannot remove snapshot with child");
+	if (r == 0 && !(flags & SNAP_REMOVE_MOUNTED))
+		r = snap_running_check(store, &row, err);
 	if (r == 0 && !(flags & SNAP_REMOVE_MOUNTED))
 		r = refuse_mounted(store, row.id, err);
 	if (r == 0) {

@@ -102,7 +102,8 @@ static int default_root(struct strbuf *out)
 
 	if (env && env[0])
 		return strbuf_adds(out, env);
-	if (geteuid() == 0)
+	/* root of an ordinary user's namespace (userns.h) has that user's store */
+	if (geteuid() == 0 && !getenv("SNAP_ROOTLESS_UID"))
 		return strbuf_adds(out, "/var/lib/snap");
 	env = getenv("XDG_DATA_HOME");
 	if (env && env[0] == '/')

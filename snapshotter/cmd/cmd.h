@@ -44,6 +44,9 @@ struct cmd_option {
 
 enum cmd_flags {
 	CMD_NO_STORE = 1 << 0, /* does not open the store */
+	CMD_NAMESPACES = 1 << 1, /* works in namespaces of its own: snapshotter/userns.h */
+	CMD_USERNS_TRIES = 1 << 2, /* so for an ordinary user, if he may; without otherwise */
+	CMD_FOLLOWS_KEYS = 1 << 3, /* works in the namespaces that its arguments, KEYs, need */
 };
 
 struct cmd {
@@ -53,6 +56,8 @@ struct cmd {
 	const struct cmd_option *options; /* may be NULL */
 	size_t options_size; /* of the struct that @run gets, zeroed and filled */
 	int min_args, max_args; /* max -1: any number */
+	int rest_after; /* options end behind this many arguments; 0: they may stand anywhere */
+	int failure; /* exit code of a failure; 0: 1 */
 	unsigned int flags;
 	int (*run)(struct cmd_context *c, const void *options, int argc, char **argv,
 		   struct err *err);
@@ -100,6 +105,6 @@ int cmd_table_print(struct cmd_table *t, struct err *err) __attribute__((warn_un
 
 /* Every command, in the order of the help; NULL ends. */
 extern const struct cmd *const cmd_all[];
-extern const struct cmd cmd_commit, cmd_diff, cmd_doctor, cmd_fsck, cmd_gc, cmd_images, cmd_inspect,
-	cmd_label, cmd_ls, cmd_mount, cmd_mounts, cmd_prepare, cmd_pull, cmd_push, cmd_rm, cmd_rmi,
-	cmd_stat, cmd_umount, cmd_usage, cmd_view;
+extern const struct cmd cmd_bundle, cmd_commit, cmd_diff, cmd_doctor, cmd_fsck, cmd_gc, cmd_images,
+	cmd_inspect, cmd_label, cmd_ls, cmd_mount, cmd_mounts, cmd_prepare, cmd_pull, cmd_push,
+	cmd_rm, cmd_rmi, cmd_run, cmd_stat, cmd_umount, cmd_unshare, cmd_usage, cmd_view;

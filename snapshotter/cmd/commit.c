@@ -23,7 +23,7 @@ static const struct cmd_option options[] = {
 	 offsetof(struct options, message)},
 	{"author", 'a', CMD_STRING, "NAME", "of the image", offsetof(struct options, author)},
 	{"change", 'c', CMD_LIST, "CHANGE",
-	 "'CMD|ENV|ENTRYPOINT|WORKDIR|USER|LABEL|EXPOSE|VOLUME ...'; may be given again",
+	 "'CMD|ENV|ENTRYPOINT|WORKDIR|USER|LABEL|EXPOSE|VOLUME|STOPSIGNAL ...'; may be given again",
 	 offsetof(struct options, changes)},
 	{"check", 0, CMD_FLAG, NULL, "make the layer twice and compare",
 	 offsetof(struct options, check)},
@@ -131,5 +131,6 @@ const struct cmd cmd_commit = {
 	.options_size = sizeof(struct options),
 	.min_args = 1,
 	.max_args = 2,
+	.flags = CMD_FOLLOWS_KEYS,
 	.run = run,
 };

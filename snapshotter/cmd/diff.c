@@ -150,5 +150,6 @@ const struct cmd cmd_diff = {
 	.options_size = sizeof(struct options),
 	.min_args = 1,
 	.max_args = 1,
+	.flags = CMD_FOLLOWS_KEYS,
 	.run = run,
 };

@@ -5,11 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/io.h"
+#include "base/log.h"
 #include "snapshotter/cmd/cmd.h"
 #include "snapshotter/mount.h"
+#include "snapshotter/runtime.h"
+#include "snapshotter/userns.h"
 
 /* One finding: what was looked at, whether it is there, and what that means. */
 enum state { GOOD, MISSING, NEUTRAL };
@@ -46,8 +51,9 @@ static void check_fuse(struct report *rep)
 		return;
 	}
 	(void)snprintf(text, sizeof(text), "%s: the FUSE engine cannot work; %s", strerror(errno),
-		       errno == EACCES ? "'chmod 0666 /dev/fuse' is the distributions' default"
-				       : "load the module 'fuse'");
+		       errno == EACCES || errno == EPERM
+			       ? "'chmod 0666 /dev/fuse' is the distributions' default"
+			       : "'modprobe fuse', or give this container the device");
 	say(rep, "/dev/fuse", MISSING, text);
 }
 
@@ -123,45 +129,94 @@ static void check_kernel(struct report *rep)
 	    (major > 6 || (major == 6 && minor >= 9)) && geteuid() == 0 ? GOOD : NEUTRAL, text);
 }
 
-static long read_number(const char *path)
+/* Tries it in a process of its own: how many ids there are inside, 0: no namespace. */
+static uint64_t try_userns(struct err *err)
 {
-	FILE *f = fopen(path, "re");
-	long v = -1;
+	struct {
+		uint64_t ids;
+		struct err err;
+	} answer = {.ids = 0};
+	int fds[2], status;
+	pid_t pid;
 
-	if (f) {
-		if (fscanf(f, "%ld", &v) != 1)
-			v = -1;
-		(void)fclose(f);
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return 0;
+	(void)fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		log_set_level(LOG_ERROR);
+		if (snap_userns_enter(&answer.err) == 0)
+			answer.ids = snap_userns_ids("uid_map");
+		_exit(io_write_full(fds[1], &answer, sizeof(answer)) < 0);
 	}
-	return v;
+	(void)close(fds[1]);
+	if (pid < 0 || io_read_full(fds[0], &answer, sizeof(answer)) < 0)
+		answer.ids = 0;
+	(void)close(fds[0]);
+	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	*err = answer.err;
+	return answer.ids;
+}
+
+static void check_ids(struct report *rep, uint64_t ids)
+{
+	struct passwd *pw = getpwuid(getuid());
+	const char *name = pw ? pw->pw_name : "USER";
+	char *newuidmap cleanup_free = find_program("newuidmap");
+	char text[700];
+
+	if (ids > 1) {
+		(void)snprintf(text, sizeof(text), "%llu ids in a container",
+			       (unsigned long long)ids);
+		say(rep, "subordinate ids", GOOD, text);
+		return;
+	}
+	(void)snprintf(text, sizeof(text),
+		       "a container has one id: others in it cannot be used, or given to files; %s "
+		       "'usermod --add-subuids 100000-165535 --add-subgids 100000-165535 %.250s'",
+		       newuidmap ? "as root," : "install uidmap, and as root,", name);
+	say(rep, "subordinate ids", MISSING, text);
 }
 
 static void check_rootless(struct report *rep)
 {
-	long max = read_number("/proc/sys/user/max_user_namespaces");
-	long clone = read_number("/proc/sys/kernel/unprivileged_userns_clone");
-	struct passwd *pw = getpwuid(getuid());
-	char start[300], text[400];
-	bool sub;
+	struct err err = ERR_INIT;
+	char text[700];
+	uint64_t ids;
 
-	if (max == 0 || clone == 0)
-		say(rep, "user namespaces", MISSING,
-		    "switched off (user.max_user_namespaces, kernel.unprivileged_userns_clone)");
+	if (geteuid() == 0)
+		return;
+	ids = try_userns(&err);
+	if (ids == 0) {
+		(void)snprintf(text, sizeof(text),
+			       "%s: no 'snap run', 'snap unshare'; see user.max_user_namespaces, "
+			       "kernel.unprivileged_userns_clone and "
+			       "kernel.apparmor_restrict_unprivileged_userns of sysctl, and the "
+			       "container's seccomp profile if this is one",
+			       err.msg);
+		say(rep, "user namespaces", MISSING, text);
+	} else {
+		say(rep, "user namespaces", GOOD, "can be made");
+		check_ids(rep, ids);
+	}
+	say(rep, "user_allow_other",
+	    file_has("/etc/fuse.conf", "user_allow_other", NULL) ? GOOD : NEUTRAL,
+	    "in /etc/fuse.conf lets other users into your mounts");
+}
+
+static void check_runtime(struct report *rep)
+{
+	struct err err = ERR_INIT;
+	struct runtime rt;
+
+	if (runtime_find(NULL, &rt, &err) == 0)
+		say(rep, "runtime", rt.no_cgroups ? NEUTRAL : GOOD,
+		    rt.no_cgroups ? "crun, which refuses this machine's cgroups of v1 and v2: "
+				    "install runc"
+				  : rt.name);
 	else
-		say(rep, "user namespaces", max > 0 ? GOOD : NEUTRAL,
-		    max > 0 ? "available" : "not known to this kernel");
-	(void)snprintf(start, sizeof(start), "%.250s:", pw ? pw->pw_name : "?");
-	sub = file_has("/etc/subuid", start, NULL) && file_has("/etc/subgid", start, NULL);
-	(void)snprintf(text, sizeof(text), "%s for '%.250s' in /etc/subuid and /etc/subgid%s",
-		       sub ? "ranges" : "no range", pw ? pw->pw_name : "?",
-		       sub || geteuid() == 0
-			       ? ""
-			       : ": containers have one user ('usermod --add-subuids')");
-	say(rep, "subordinate ids", sub ? GOOD : geteuid() == 0 ? NEUTRAL : MISSING, text);
-	if (geteuid() != 0)
-		say(rep, "user_allow_other",
-		    file_has("/etc/fuse.conf", "user_allow_other", NULL) ? GOOD : NEUTRAL,
-		    "in /etc/fuse.conf lets other users into your mounts");
+		say(rep, "runtime", MISSING, "no 'snap run': install runc or crun");
 }
 
 static int run(struct cmd_context *c, const void *o, int argc, char **argv, struct err *err)
@@ -187,6 +242,7 @@ static int run(struct cmd_context *c, const void *o, int argc, char **argv, stru
 	say(&rep, "EROFS from files", choice.engine == SNAP_ENGINE_KERNEL ? GOOD : NEUTRAL,
 	    choice.engine == SNAP_ENGINE_KERNEL ? "the kernel mounts an index" : choice.reason);
 	check_rootless(&rep);
+	check_runtime(&rep);
 	(void)snprintf(text, sizeof(text), "auto is %s: %s", snap_engine_name(choice.engine),
 		       choice.reason);
 	say(&rep, "engine", NEUTRAL, text);
@@ -205,7 +261,8 @@ const struct cmd cmd_doctor = {
 	.name = "doctor",
 	.summary = "Say what this machine can do and what will be used",
 	.usage = "",
-	.help = "Kernel, FUSE, EROFS, user namespaces, and which engine 'snap mount' picks and "
+	.help = "Kernel, FUSE, EROFS, user namespaces, runtimes, and which engine 'snap mount' "
+		"picks and "
 		"why.",
 	.run = run,
 };

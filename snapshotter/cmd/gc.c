@@ -82,5 +82,6 @@ const struct cmd cmd_gc = {
 	.help = "Says what goes and why.",
 	.options = options,
 	.options_size = sizeof(struct options),
+	.flags = CMD_USERNS_TRIES, /* folders that are left may have files of other ids */
 	.run = run,
 };

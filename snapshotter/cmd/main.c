@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "snapshotter/cmd/cmd.h"
 #include "snapshotter/cmd/options.h"
+#include "snapshotter/userns.h"
 
 #define EXIT_USAGE 2
 
@@ -62,14 +63,23 @@ static void keep_standard_fds(void)
 static int run(struct cmd_context *c, const struct cmd *cmd, struct cmd_parsed *p, struct err *err)
 {
 	struct snap_store *store cleanup_snap_store = NULL;
-	int r;
+	int r = 0;
 
-	if (!(cmd->flags & CMD_NO_STORE)) {
+	if (cmd->flags & CMD_NAMESPACES)
+		r = snap_userns_enter(err);
+	else if (cmd->flags & CMD_USERNS_TRIES && geteuid() != 0)
+		r = snap_userns_enter(NULL) < 0 ? 0 : r;
+	if (r == 0 && !(cmd->flags & CMD_NO_STORE))
 		r = snap_store_open(c->root, &store, err);
-		if (r < 0)
-			return r;
-		c->store = store;
+	if (cmd->flags & CMD_FOLLOWS_KEYS) {
+		for (int i = 0; i < p->argc && r == 0; i++)
+			r = snap_userns_follow(&store, p->argv[i], err);
+		if (r > 0)
+			r = snap_store_open(c->root, &store, err);
 	}
+	if (r < 0)
+		return r;
+	c->store = store;
 	r = cmd->run(c, p->options, p->argc, p->argv, err);
 	if (r == 0 && (fflush(stdout) != 0 || ferror(stdout)))
 		r = err_set(err, -errno, "write to standard output");
@@ -98,7 +108,11 @@ int main(int argc, char **argv)
 		if (err.code == -EPIPE)
 			return EXIT_FAILURE;
 		print_error(&c, &err);
-		return cmd_was_usage_error() ? EXIT_USAGE : EXIT_FAILURE;
+		if (cmd_was_usage_error())
+			return EXIT_USAGE;
+		return c.exit_code		 ? c.exit_code
+		       : p.cmd && p.cmd->failure ? p.cmd->failure
+						 : EXIT_FAILURE;
 	}
 	return c.exit_code;
 }

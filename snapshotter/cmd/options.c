@@ -249,6 +249,9 @@ static int parse_all(struct parser *p, struct err *err)
 		const char *arg = p->argv[p->at];
 		int r = 0;
 
+		if (p->out->cmd && p->out->cmd->rest_after > 0 &&
+		    p->out->argc >= p->out->cmd->rest_after)
+			options_end = true; /* the rest is another program's command line */
 		if (!options_end && strcmp(arg, "--") == 0)
 			options_end = true;
 		else if (!options_end && arg[0] == '-' && arg[1] != '\0')

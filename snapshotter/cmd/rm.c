@@ -20,5 +20,6 @@ const struct cmd cmd_rm = {
 		"that cannot be removed.",
 	.min_args = 1,
 	.max_args = -1,
+	.flags = CMD_FOLLOWS_KEYS,
 	.run = run,
 };

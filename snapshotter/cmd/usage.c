@@ -38,5 +38,6 @@ const struct cmd cmd_usage = {
 		"committed, a view nothing.",
 	.min_args = 1,
 	.max_args = 1,
+	.flags = CMD_FOLLOWS_KEYS,
 	.run = run,
 };

@@ -67,8 +67,9 @@ START_TEST(adds_a_layer)
 	struct oci_image *image cleanup_oci_image = NULL, *again cleanup_oci_image = NULL;
 	struct oci_layer_ref top =
 		layer("application/vnd.oci.image.layer.v1.tar+zstd", BLOB_B, DIFF_B, OCI_ZSTD);
-	static const char *const changes[] = {"ENV B=2 A=3", "LABEL k=new m=x", "EXPOSE 53/udp",
-					      "WORKDIR sub", "VOLUME /data",	"USER app"};
+	static const char *const changes[] = {
+		"ENV B=2 A=3",	"LABEL k=new m=x", "EXPOSE 53/udp",	   "WORKDIR sub",
+		"VOLUME /data", "USER app",	   "STOPSIGNAL SIGRTMIN+3"};
 	struct oci_build b = {.base = base,
 			      .layer = &top,
 			      .message = "hello",
