@@ -10,6 +10,7 @@
 #include "base/strbuf.h"
 #include "oci/limits.h"
 #include "oci/quote.h"
+#include "overlay/whiteout.h"
 
 /* A walk: words still to be taken, the next one last. */
 struct walk {
@@ -88,7 +89,8 @@ static int append(struct walk *w, const char *name, size_t len, struct err *err)
 			w->place->n--;
 		return 0;
 	}
-	if (len > OCI_NAME_MAX)
+	if (len > OCI_NAME_MAX && !(len <= OCI_NAME_MAX + OVL_WH_PREFIX_LEN &&
+				    memcmp(name, OVL_WH_PREFIX, OVL_WH_PREFIX_LEN) == 0))
 		return err_msg(err, -EBADMSG, "name %s has more than %d bytes",
 			       oci_quote_len(&q, name, len), OCI_NAME_MAX);
 	if (++w->steps > STEPS_MAX)

@@ -11,6 +11,7 @@ parent() {
 	echo t >base/type1/t && echo t >base/type2 && ln -s etc base/type3 && head -c 200000 /dev/urandom >base/big
 	echo attr >base/etc/attr && setfattr -n user.was -v here base/etc/attr
 	cp /bin/true base/bin/prog
+	touch "base/gone-$(printf 'n%.0s' {1..250})"
 	touch -d '2003-04-05 06:07:08.5' base/etc/* base/keep/*
 	image_of localhost/base:1 base
 }
@@ -18,7 +19,7 @@ parent() {
 change() {
 	echo new >"$1/added" && mkdir -p "$1/new/dir" && echo n >"$1/new/dir/n" && mkfifo "$1/new/fifo"
 	echo more >>"$1/etc/conf"
-	rm -r "$1/gone" && rm "$1/keep/b" && ln "$1/keep/a" "$1/keep/c"
+	rm -r "$1/gone" "$1"/gone-n* && rm "$1/keep/b" && ln "$1/keep/a" "$1/keep/c"
 	rm -r "$1/opq" && mkdir "$1/opq" && echo fresh >"$1/opq/fresh"
 	mv "$1/moved" "$1/renamed" && echo in >"$1/renamed/in"
 	rm -r "$1/type1" && echo file >"$1/type1"

@@ -227,6 +227,8 @@ test_whiteouts() {
 	refuse 'a whiteout of ..' 'entry .*names nothing' '[F(".wh...")]'
 	accept 'a whiteout that is a directory' "$two" '[D(".wh.f")]' -- "${rest[@]:0:2}"
 	accept 'a whiteout with data' "$two" '[F(".wh.f", "data" * 300), F("n")]' -- "${rest[@]:0:2}" 'n='
+	accept 'a whiteout of a name of 255 bytes' '[F("n" * 255), F("a")]' '[W("n" * 255)]' -- 'a='
+	refuse 'a whiteout of a name of 256 bytes' '255' '[W("n" * 256)]'
 	accept 'a whiteout that is a symlink' "$two" '[S(".wh.f", "x")]' -- "${rest[@]:0:2}"
 	accept 'a whiteout that is a hard link to nothing' "$two" '[L(".wh.f", "nix")]' -- "${rest[@]:0:2}"
 	accept 'a char device 0:0' "$two" '[C("f", 0, 0)]' -- "${rest[@]:0:2}"
@@ -240,7 +242,7 @@ test_whiteouts() {
 	accept 'a directory over a directory: both' "$two" '[D("d", mode=0o700), F("d/n")]' -- 'd/ 0700' 'd/n=' 'd/old=o' 'f=1'
 	accept 'xattrs of a directory entry replace those below' '[D("d", pax={"SCHILY.xattr.user.a": "1"})]' \
 		'[D("d", pax={"SCHILY.xattr.user.b": "2"})]' -- 'd/ {user.b=2}'
-	finish 34
+	finish 36
 }
 
 test_paths() {
