@@ -56,6 +56,7 @@ test_library() {
 	sed -n 's/.*SNAPSHOTTER_PUBLIC.*[ *]\(snapshotter_[a-z_]*\)(.*/\1/p' "$stage/include/libsnapshotter.h" | sort >declared
 	nm -D --defined-only "$LD_LIBRARY_PATH/libsnapshotter.so.1" | sed -n 's/.* T \(.*\)@@LIBSNAPSHOTTER_1.0$/\1/p' | sort | diff declared -
 	is "$(nm -D --defined-only "$LD_LIBRARY_PATH/libsnapshotter.so.1" | grep -vc 'snapshotter_\|LIBSNAPSHOTTER')" 0 'other symbols'
+	grep -o 'Fn snapshotter_[a-z_]*' "$stage/share/man/man3/libsnapshotter.3" | cut -d' ' -f2 | sort -u | diff declared - || fail 'the manual page'
 	objdump -p build-image | grep -q 'NEEDED.*libsnapshotter.so.1$' || fail 'soname'
 }
 test_debian_packages() {

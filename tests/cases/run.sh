@@ -133,6 +133,9 @@ test_volumes() {
 	is "$(cat out)" .bash_logout "the image's files in the volume"
 	is "$(snap run k sh -c 'cat /srv/data/f; stat -c %u:%g /srv/data/f' | paste -sd' ')" 'kept 3:4' 'the volume the next time'
 	is "$(snap diff --list k | grep -v '^C')" '' 'a volume is no part of the layer'
+	snap fsck >fsck.out || fail "$(cat fsck.out)"
+	snap --quiet gc
+	is "$(snap run k cat /srv/data/f)" kept 'after gc'
 	snap rm k
 	is "$(ls "$SNAP_ROOT/snapshots")" '' 'volumes go with their snapshot'
 	nothing_left
@@ -255,6 +258,47 @@ test_package_is_installed() {
 	snap push p:1 oci:out:1 >/dev/null
 	SNAP_ROOT=$PWD/second snap --quiet pull oci:out:1 --name p:1
 	is "$(SNAP_ROOT=$PWD/second snap run --rm p:1 sh -c 'stat -c "%U %a" /opt/test /opt/test/f' | paste -sd' ')" 'own 755 proxy 4755'
+}
+test_apt_git_and_node() {
+	debian
+	snap --quiet pull "oci:$IMAGES/NODE:latest" --name node:1 >/dev/null
+	is "$(snap run --rm node:1 node -e 'console.log(process.version.length > 3, require("os").userInfo().uid, process.cwd())')" "true 0 $(snap run --rm node:1 pwd)"
+	snap run --name k -e DEBIAN_FRONTEND=noninteractive d:1 sh -euc '
+		apt-get update -q
+		apt-get install -qy --no-install-recommends git openssh-client
+		apt-get clean && rm -rf /var/lib/apt/lists/*' >apt.out 2>&1 || { tail -n 20 apt.out >&2 && fail 'apt-get install'; }
+	is "$(snap run k stat -c %U:%G:%a /usr/bin/ssh-agent)" root:_ssh:2755 'what apt-get installed'
+	# a slim image leaves documentation out
+	is "$(snap run k sh -c 'dpkg --verify git openssh-client | grep -v "/usr/share/\(doc\|locale\|man\|lintian\)" || :')" '' 'dpkg --verify'
+	snap run --workdir /srv k sh -euc 'git init -q r && cd r && git config user.email a@b && git config user.name n &&
+		seq 2000 >f && git add f && git commit -qm one && git mv f g && git commit -qm two && git clone -q . ../copy && git -C ../copy fsck --strict >/dev/null'
+	is "$(snap run k git -C /srv/copy log --format=%s | paste -sd' ')" 'two one' git
+	snap --quiet commit --image k:1 k
+	is "$(snap run --rm k:1 sh -c 'stat -c %G:%a /usr/bin/ssh-agent; git -C /srv/copy status --short')" _ssh:2755 'in the image of it'
+	snap fsck >fsck.out || fail "$(cat fsck.out)"
+}
+test_setuid_program_gives_its_owner() {
+	debian
+	snap run --name k d:1 sh -c 'cp /usr/bin/id /usr/local/bin/suid && chmod 4755 /usr/local/bin/suid && cp /usr/bin/id /usr/local/bin/games && chown games /usr/local/bin/games && chmod u+s /usr/local/bin/games'
+	is "$(snap run --user nobody k suid -u)" 0
+	is "$(snap run --user nobody k games -u)" 5
+}
+test_mounted_snapshot_is_used_where_it_is() {
+	debian
+	mkdir m
+	if [ "$(id -u)" = 0 ]; then
+		enter k d:1 m
+		echo there >m/srv/f
+		is "$(snap run k sh -c 'cat /srv/f; echo back >/srv/g')" there
+		is "$(cat m/srv/g)" back
+		snap umount m
+	else
+		enter k d:1 m
+		is "$(status_of snap run k true)" 125
+		grep -q 'mounted at .* outside of the user namespace' err || fail "$(cat err)"
+		snap umount m
+		is "$(snap unshare sh -c 'snap --quiet mount k m; echo there >m/srv/f; snap run k cat /srv/f; snap umount m')" there
+	fi
 }
 test_what_a_container_may_do() {
 	debian
