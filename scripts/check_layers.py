@@ -18,9 +18,16 @@ ONLY = {
     r"yajl/": {"base/json.c"},
     r"openssl/": {"base/digest.c"},
     r"sqlite3\.h": {"snapshotter/db.c"},
+    r"nghttp2/": {"snapshotter/containerd/http2.c"},
     r"pcre2": {"snapshotter/filter_regex.c"},
     r"fuse": {"overlay/session.c", "overlay/session_reply.c", "overlay/session_ops.c"},
     r"archive": {"oci/tar_in.c"},
+}
+# generated header of our own -> the same
+GENERATED = {
+    "wire.pb-c.h": {"snapshotter/containerd/wire_util.h"},
+    "snapshotter/containerd/wire_util.h": {
+        "snapshotter/containerd/" + f for f in ("wire_util.c", "service_snapshots.c", "service_health.c")},
 }
 root = pathlib.Path(sys.argv[1])
 bad = 0
@@ -43,6 +50,10 @@ for folder, allowed in MAY.items():
                 for lib, users in ONLY.items():
                     if re.match(lib, m[2]) and name not in users:
                         complain(name, n, m[2], f"only {', '.join(sorted(users))} may include it")
+                continue
+            if m[2] in GENERATED and name not in GENERATED[m[2]]:
+                complain(name, n, m[2], f"only {', '.join(sorted(GENERATED[m[2]]))} may include it")
+            if m[2] == "wire.pb-c.h":
                 continue
             where, _, rest = m[2].partition("/")
             if not rest or where == "..":

@@ -210,3 +210,20 @@ int snap_gc(struct snap_store *store, unsigned int flags, snap_gc_fn fn, void *c
 		*ret = gc.result;
 	return r < 0 ? err_wrap(err, r, "gc") : r;
 }
+
+int snap_gc_snapshots(struct snap_store *store, struct err *err)
+{
+	struct gc gc = {.store = store, .tmp = STORE_TMP_INIT};
+	size_t last = sizeof(places) / sizeof(places[0]) - 1;
+	int r = store_tmp_new(store, &gc.tmp, err);
+
+	if (r == 0)
+		r = db_begin(store->db, err);
+	if (r == 0)
+		r = sweep_place(&gc, &places[last], err);
+	db_rollback(store->db);
+	store_tmp_release(&gc.tmp);
+	if (r == 0)
+		r = store_tmp_sweep(store, false);
+	return r < 0 ? err_wrap(err, r, "cleanup") : 0;
+}

@@ -19,6 +19,12 @@ struct snap_gc_result {
 	uint64_t items, bytes;
 };
 enum snap_gc_flags { SNAP_GC_DRY_RUN = 1 << 0 };
+/*
+ * Only folders of snapshots without a row, which a killed process left. Waits for nobody; nothing
+ * that is pulled or removed by name is touched.
+ */
+int snap_gc_snapshots(struct snap_store *store, struct err *err)
+	__attribute__((warn_unused_result));
 /* @fn (may be NULL) hears of everything before it goes; a non-zero return stops. */
 int snap_gc(struct snap_store *store, unsigned int flags, snap_gc_fn fn, void *ctx,
 	    struct snap_gc_result *ret, struct err *err) __attribute__((warn_unused_result));

@@ -67,8 +67,7 @@ static void free_paths(char **paths, size_t n)
 	free(paths);
 }
 
-/* The EROFS mount of @index at @at. */
-static int mount_index(const char *index, const char *at, struct err *err)
+int mount_chain_index(const char *index, const char *at, struct err *err)
 {
 	struct erofs_image *img cleanup_erofs_image = NULL;
 	int fd cleanup_close = open(index, O_RDONLY | O_CLOEXEC), r;
@@ -190,7 +189,7 @@ static int mount_stack(const struct mount_request *q, const struct ovl_config *c
 		;
 	if (mkdir(at, 0700) < 0 && errno != EEXIST)
 		return err_set(err, -errno, "make '%s'", at);
-	r = mount_index(c->lowers[c->n_lowers - 1], at, err);
+	r = mount_chain_index(c->lowers[c->n_lowers - 1], at, err);
 	if (r == 0) {
 		r = mount_overlay(q, c, at, o, err);
 		if (umount2(at, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
@@ -213,6 +212,35 @@ int mount_by_kernel(const struct mount_request *q, struct err *err)
 		r = snap_stack_config(q->store, &stack, 0,
 				      q->row->kind == SNAP_ACTIVE ? q->row->id : 0, &c, err);
 	return r < 0 ? r : mount_stack(q, &c, &o, stack.chain[0] != '\0', err);
+}
+
+int mount_probe_overlay(struct snap_store *store, struct err *err)
+{
+	int fs cleanup_close = fsopen("overlay", FSOPEN_CLOEXEC), mnt cleanup_close = -1, r;
+	struct store_tmp t cleanup_store_tmp = STORE_TMP_INIT;
+	char path[4096];
+
+	if (fs < 0)
+		return err_set(err, -errno, "overlayfs");
+	r = store_tmp_new(store, &t, err);
+	if (r == 0 && (mkdirat(t.fd, "u", 0700) < 0 || mkdirat(t.fd, "w", 0700) < 0))
+		r = err_set(err, -errno, "make a folder in '%s/tmp'", store->root);
+	(void)snprintf(path, sizeof(path), "%s/empty", store->root);
+	if (r == 0)
+		r = set(fs, "lowerdir", path, err);
+	(void)snprintf(path, sizeof(path), "%s/tmp/%s/u", store->root, t.name);
+	if (r == 0)
+		r = set(fs, "upperdir", path, err);
+	(void)snprintf(path, sizeof(path), "%s/tmp/%s/w", store->root, t.name);
+	if (r == 0)
+		r = set(fs, "workdir", path, err);
+	if (r == 0)
+		r = set(fs, "redirect_dir", "on", err);
+	if (r == 0 && fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		r = fs_fail(fs, -errno, "mount", err);
+	if (r == 0)
+		mnt = fsmount(fs, FSMOUNT_CLOEXEC, 0);
+	return r == 0 && mnt < 0 ? fs_fail(fs, -errno, "mount", err) : r;
 }
 
 int mount_probe_kernel(struct snap_store *store, struct err *err)

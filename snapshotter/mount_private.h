@@ -21,6 +21,12 @@ int mount_by_fuse(const struct mount_request *q, struct err *err)
 /* -EOPNOTSUPP, -ENODEV, -EPERM: this machine or user cannot. */
 int mount_by_kernel(const struct mount_request *q, struct err *err)
 	__attribute__((warn_unused_result));
+/* The EROFS mount of the index @index at the directory @at. */
+int mount_chain_index(const char *index, const char *at, struct err *err)
+	__attribute__((warn_unused_result));
+/* Can the kernel mount overlayfs with an upper in this store? 0 or -errno. */
+int mount_probe_overlay(struct snap_store *store, struct err *err)
+	__attribute__((warn_unused_result));
 /* Can the kernel mount an index from a file? Tries it on one made for the purpose. 0 or -errno. */
 int mount_probe_kernel(struct snap_store *store, struct err *err)
 	__attribute__((warn_unused_result));

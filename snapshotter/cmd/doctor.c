@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "snapshotter/cmd/cmd.h"
 #include "snapshotter/mount.h"
+#include "snapshotter/rootfs.h"
 #include "snapshotter/runtime.h"
 #include "snapshotter/userns.h"
 
@@ -219,6 +220,17 @@ static void check_runtime(struct report *rep)
 		say(rep, "runtime", MISSING, "no 'snap run': install runc or crun");
 }
 
+static void check_serve(struct report *rep, struct snap_store *store)
+{
+	struct snap_rootfs fs;
+	struct err err = ERR_INIT;
+
+	if (snap_rootfs_init(store, SNAP_ENGINE_AUTO, &fs, &err) == 0)
+		say(rep, "serve", NEUTRAL, fs.reason);
+	else
+		say(rep, "serve", MISSING, err.msg);
+}
+
 static int run(struct cmd_context *c, const void *o, int argc, char **argv, struct err *err)
 {
 	struct report rep = {.json = c->json ? json_writer_new(JSON_PRETTY) : NULL};
@@ -242,6 +254,7 @@ static int run(struct cmd_context *c, const void *o, int argc, char **argv, stru
 	say(&rep, "EROFS from files", choice.engine == SNAP_ENGINE_KERNEL ? GOOD : NEUTRAL,
 	    choice.engine == SNAP_ENGINE_KERNEL ? "the kernel mounts an index" : choice.reason);
 	check_rootless(&rep);
+	check_serve(&rep, c->store);
 	check_runtime(&rep);
 	(void)snprintf(text, sizeof(text), "auto is %s: %s", snap_engine_name(choice.engine),
 		       choice.reason);

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# containerd itself with 'snap serve' as its snapshotter: what it does, and what outlives what.
+
+# A small image with busybox in two layers, for 'ctr images import'.
+make_image() { # NAME
+	python3 - "$1" "$(command -v busybox)" <<'PY'
+import hashlib, io, json, sys, tarfile
+name, busybox = sys.argv[1:]
+blobs = {}
+def blob(data):
+    digest = hashlib.sha256(data).hexdigest()
+    blobs[digest] = data
+    return {"digest": "sha256:" + digest, "size": len(data)}
+def layer(*members):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for path, kind, data in members:
+            i = tarfile.TarInfo(path)
+            i.type, i.mode, i.mtime = kind, 0o755, 1000
+            if kind == tarfile.SYMTYPE:
+                i.linkname = data
+                tar.addfile(i)
+            elif kind == tarfile.DIRTYPE:
+                tar.addfile(i)
+            else:
+                i.size = len(data)
+                tar.addfile(i, io.BytesIO(data))
+    return out.getvalue()
+D, F, S = tarfile.DIRTYPE, tarfile.REGTYPE, tarfile.SYMTYPE
+one = layer(("bin", D, None), ("bin/busybox", F, open(busybox, "rb").read()),
+            *((f"bin/{n}", S, "busybox") for n in ("sh", "cat", "ls", "sleep", "mv", "rm", "mkdir", "stat")),
+            ("dir", D, None), ("dir/a", F, b"lower\n"), ("dir/gone", F, b"x"), ("proc", D, None), ("tmp", D, None),
+            ("old", D, None), ("old/f", F, b"old\n"))
+two = layer(("dir/.wh.gone", F, b""), ("dir/b", F, b"upper\n"), ("old", D, None), ("old/.wh..wh..opq", F, b""), ("old/g", F, b"new\n"))
+layers = [blob(d) | {"mediaType": "application/vnd.oci.image.layer.v1.tar"} for d in (one, two)]
+config = blob(json.dumps({"architecture": "amd64", "os": "linux", "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/sh"]},
+    "rootfs": {"type": "layers", "diff_ids": [l["digest"] for l in layers]}}).encode()) | {"mediaType": "application/vnd.oci.image.config.v1+json"}
+mt = "application/vnd.oci.image.manifest.v1+json"
+manifest = blob(json.dumps({"schemaVersion": 2, "mediaType": mt, "config": config, "layers": layers}).encode()) | {"mediaType": mt,
+    "platform": {"architecture": "amd64", "os": "linux"}, "annotations": {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": "latest"}}
+files = {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": json.dumps({"schemaVersion": 2, "manifests": [manifest]}).encode()}
+files.update({"blobs/sha256/" + d: data for d, data in blobs.items()})
+with tarfile.open("image.tar", "w") as tar:
+    for path, data in files.items():
+        i = tarfile.TarInfo(path)
+        i.size = len(data)
+        tar.addfile(i, io.BytesIO(data))
+PY
+}
+
+serve() { # ENGINE
+	snap serve --address "$PWD/snap.sock" --engine "$1" 2>>serve.log &
+	server=$!
+	within 10 test -S snap.sock
+}
+
+start_containerd() {
+	cat >config.toml <<-CONFIG
+		version = 2
+		root = "$PWD/root"
+		state = "$PWD/state"
+		disabled_plugins = ["io.containerd.grpc.v1.cri"]
+		[grpc]
+		  address = "$PWD/containerd.sock"
+		[ttrpc]
+		  address = "$PWD/ttrpc.sock"
+		[plugins."io.containerd.internal.v1.opt"]
+		  path = "$PWD/opt"
+		[proxy_plugins.snap]
+		  type = "snapshot"
+		  address = "$PWD/snap.sock"
+	CONFIG
+	containerd -c config.toml >>containerd.log 2>&1 &
+	daemon=$!
+	export CONTAINERD_ADDRESS=$PWD/containerd.sock
+	within 20 answers
+}
+knows() { snapshots info "$1" >/dev/null 2>&1; }
+answers() { ctr version >/dev/null 2>&1; }
+snapshots() { ctr snapshots --snapshotter snap "$@"; }
+work() {
+	command -v containerd >/dev/null || skip "no containerd"
+	command -v busybox >/dev/null || skip "no busybox"
+	tag=-$$-${PWD//[^A-Za-z0-9]/} # the cgroups are the machine's: names of our own
+	tag=${tag: -12}
+	# shims and runc have their state here, wherever containerd's own is
+	mkdir -p /run/containerd
+	mount -t tmpfs none /run/containerd
+	make_image docker.io/local/bb:1
+}
+run() { # ID COMMAND...: in a container with the test's image
+	local id=$1$tag
+	shift
+	ctr run --rm --snapshotter snap docker.io/local/bb:1 "$id" "$@" 2>&1
+}
+start() { # ID: one that stays
+	ctr run -d --snapshotter snap docker.io/local/bb:1 "$1$tag" /bin/sleep 1000
+	within 10 is_running "$1"
+}
+is_running() { [ "$(ctr tasks ls | awk -v id="$1$tag" '$1 == id {print $3}')" = RUNNING ]; }
+is_stopped() { [ "$(ctr tasks ls | awk -v id="$1$tag" '$1 == id {print $3}')" = STOPPED ]; }
+inside() { # ID COMMAND...
+	local id=$1$tag
+	shift
+	ctr tasks exec --exec-id "e$RANDOM" "$id" "$@"
+}
+finish() {
+	kill "$daemon" && wait "$daemon" || :
+	kill "$server" && wait "$server" || fail "the server's status is $?: $(tail -n 5 serve.log)"
+	[ ! -e snap.sock ] || fail "the socket stays"
+}
+
+life() { # ENGINE
+	work
+	serve "$1"
+	start_containerd
+	ctr images import --snapshotter snap image.tar >/dev/null
+	is "$(snap --json ls kind==committed | jq length)" 2 'committed snapshots'
+	is "$(run c1 /bin/sh -c 'cat /dir/a /dir/b; ls /dir /old')" $'lower\nupper\n/dir:\na\nb\n\n/old:\ng' 'in the container'
+	start c2
+	inside c2 /bin/sh -c 'echo mine >/dir/a; rm /dir/b; mv /old /renamed; mkdir /old; echo 1 >/old/new'
+	is "$(inside c2 /bin/sh -c 'cat /dir/a; ls /old /renamed')" $'mine\n/old:\nnew\n\n/renamed:\ng' 'what was written'
+	is "$(snapshots usage "c2$tag" | awk 'NR == 2 {print $1}')" "c2$tag" usage
+	# a kill of the server: the container does not notice, the next one goes on
+	kill -9 "$server"
+	wait "$server" || :
+	is "$(inside c2 /bin/cat /dir/a)" mine 'while there is no server'
+	serve "$1"
+	is "$(inside c2 /bin/cat /dir/a /renamed/g)" $'mine\nnew' 'with the next server'
+	within 5 knows "c2$tag"
+	is "$(run c3 /bin/cat /dir/b)" upper 'a new container after it'
+	# containerd killed and restarted
+	kill -9 "$daemon"
+	wait "$daemon" || :
+	start_containerd
+	within 10 is_running c2
+	is "$(inside c2 /bin/cat /dir/a)" mine 'with the next containerd'
+	# what it wrote as a layer, and as a parent
+	snapshots diff "c2$tag" >layer.tar
+	tar tf layer.tar | sed 's,^/,,; s,/$,,' | sort >names
+	for n in dir/a dir/.wh.b renamed/g; do
+		grep -qx "$n" names || fail "the layer has no $n: $(cat names)"
+	done
+	ctr tasks kill -s KILL "c2$tag"
+	within 10 is_stopped c2
+	ctr tasks rm "c2$tag" >/dev/null
+	snapshots commit mine "c2$tag"
+	snapshots prepare second mine >/dev/null
+	mkdir m
+	snapshots mounts "$PWD/m" second >mount.sh
+	sh mount.sh
+	is "$(cat m/dir/a m/renamed/g m/old/new)" $'mine\nnew\n1' 'on the committed one'
+	[ ! -e m/dir/b ] || fail "what was deleted is there"
+	umount m
+	refused_ctr 'cannot remove snapshot with child' snapshots rm mine
+	snapshots rm second
+	snapshots rm mine
+	refused_ctr "not found\|does not exist" snapshots info none
+	ctr containers rm "c2$tag"
+	ctr images rm docker.io/local/bb:1 >/dev/null
+	ctr content prune references >/dev/null 2>&1 || :
+	within 20 nothing_left
+	snap fsck >fsck.out || fail "fsck: $(cat fsck.out)"
+	is "$(grep -c " $SNAP_ROOT/" /proc/self/mountinfo || :)" 0 'mounts in the store'
+	within 5 no_servers
+	finish
+}
+refused_ctr() { # TEXT COMMAND...
+	local text=$1
+	shift
+	! "$@" >out 2>&1 || fail "$* works"
+	grep -q "$text" out || fail "$*: $(cat out)"
+}
+nothing_left() { [ "$(snap --json ls | jq length)" = 0 ]; }
+no_servers() { ! pgrep -x snapfs >/dev/null; } # in the test's own pid namespace
+
+test_life_kernel() { life kernel; }
+test_life_fuse() { life fuse; }
+
+# A second server, a foreign file, another user
+test_socket() {
+	snap serve --address s 2>log &
+	local first=$! status=0
+	within 10 test -S s
+	is "$(stat -c %a s)" 600 mode
+	refused 1 'another server answers' snap serve --address s
+	! setpriv --reuid=65534 --regid=65534 --clear-groups python3 -c 'import socket; socket.socket(socket.AF_UNIX).connect("s")' 2>/dev/null ||
+		fail "another user can connect"
+	kill -HUP "$first"
+	kill -9 "$first"
+	wait "$first" || status=$?
+	is "$status" 137 'how it ended'
+	[ -S s ] || fail "no socket is left"
+	snap serve --address "unix://$PWD/s" 2>log &
+	first=$!
+	within 10 reachable s
+	kill "$first"
+	wait "$first" || fail "status $? after SIGTERM"
+	[ ! -e s ] || fail "the socket stays"
+	echo precious >s
+	refused 1 'no socket' snap serve --address s
+	is "$(cat s)" precious 'a file at the address'
+	refused 2 'address' snap serve
+	refused 1 'too long' snap serve --address "$(printf 'x%.0s' {1..120})"
+}
+reachable() { python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])' "$1" 2>/dev/null; }
