@@ -91,6 +91,17 @@ int io_pwrite_full(int fd, const void *buf, size_t len, off_t pos)
 	return 0;
 }
 
+static int open_resolved(int dirfd, const char *path, struct open_how *how)
+{
+	long fd;
+
+	/* EAGAIN: a rename raced with the walk and the kernel could not tell (openat2(2)) */
+	do
+		fd = syscall(SYS_openat2, dirfd, path, how, sizeof(*how));
+	while (fd < 0 && (errno == EAGAIN || errno == EINTR));
+	return fd < 0 ? -errno : (int)fd;
+}
+
 int io_open_beneath(int dirfd, const char *path, int flags, mode_t mode)
 {
 	struct open_how how = {
@@ -98,13 +109,18 @@ int io_open_beneath(int dirfd, const char *path, int flags, mode_t mode)
 		.mode = (flags & (O_CREAT | __O_TMPFILE)) ? mode : 0,
 		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
 	};
-	long fd;
 
-	/* EAGAIN: a rename raced with the walk and the kernel could not tell (openat2(2)) */
-	do
-		fd = syscall(SYS_openat2, dirfd, path, &how, sizeof(how));
-	while (fd < 0 && (errno == EAGAIN || errno == EINTR));
-	return fd < 0 ? -errno : (int)fd;
+	return open_resolved(dirfd, path, &how);
+}
+
+int io_open_in_root(int root_fd, const char *path, int flags)
+{
+	struct open_how how = {
+		.flags = (uint64_t)(unsigned int)(flags | O_CLOEXEC),
+		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+	};
+
+	return open_resolved(root_fd, path, &how);
 }
 
 int io_mkdir_p(int dirfd, const char *path, mode_t mode)

@@ -31,6 +31,12 @@ int io_pwrite_full(int fd, const void *buf, size_t len, off_t pos)
 int io_open_beneath(int dirfd, const char *path, int flags, mode_t mode)
 	__attribute__((warn_unused_result));
 
+/*
+ * Opens what is there already at @path as a process would whose root is @root_fd: symlinks and ".."
+ * are followed and lead nowhere out of it. Returns the fd (owned) or -errno.
+ */
+int io_open_in_root(int root_fd, const char *path, int flags) __attribute__((warn_unused_result));
+
 /* mkdir -p below @dirfd, new directories with @mode whatever the umask. */
 int io_mkdir_p(int dirfd, const char *path, mode_t mode) __attribute__((warn_unused_result));
 

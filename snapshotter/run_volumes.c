@@ -2,12 +2,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -15,17 +13,6 @@
 #include "base/log.h"
 #include "snapshotter/mount_private.h"
 #include "snapshotter/run_private.h"
-
-static int open_in_root(int root_fd, const char *path, uint64_t flags)
-{
-	struct open_how how = {
-		.flags = flags | O_CLOEXEC,
-		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
-	};
-	int fd = (int)syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
-
-	return fd < 0 ? -errno : fd;
-}
 
 int run_bind(struct run *run, const char *source, const char *destination, bool read_only,
 	     bool nodev, struct err *err)
@@ -105,7 +92,7 @@ static int fill_volume(const struct run *run, struct store_tmp *tmp, const char 
 {
 	char *to cleanup_free = NULL;
 	char from[64];
-	int fd cleanup_close = open_in_root(run->root_fd, path, O_PATH | O_DIRECTORY), r;
+	int fd cleanup_close = io_open_in_root(run->root_fd, path, O_PATH | O_DIRECTORY), r;
 
 	if (fd == -ENOENT)
 		return 0;
@@ -194,7 +181,7 @@ static int note_missing(struct run *run, const char *path)
 		if (copy[len] != '/' && copy[len] != '\0')
 			continue;
 		copy[len] = '\0';
-		fd = open_in_root(run->root_fd, copy, O_PATH | O_NOFOLLOW);
+		fd = io_open_in_root(run->root_fd, copy, O_PATH | O_NOFOLLOW);
 		if (fd == -ENOENT)
 			r = note(run, copy, len);
 		copy[len] = path[len];
@@ -224,7 +211,7 @@ static void remove_empty(int root_fd, const char *path)
 	if (!slash || !slash[1])
 		return;
 	*slash = '\0';
-	dir = open_in_root(root_fd, slash == copy ? "/" : copy, O_PATH | O_DIRECTORY);
+	dir = io_open_in_root(root_fd, slash == copy ? "/" : copy, O_PATH | O_DIRECTORY);
 	if (dir < 0 || fstatat(dir, slash + 1, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return;
 	if (S_ISDIR(st.st_mode) || (S_ISREG(st.st_mode) && st.st_size == 0))

@@ -4,13 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -194,17 +192,6 @@ int runtime_user_parse(const char *passwd, const char *group, const char *spec,
 	return 0;
 }
 
-static int open_in_root(int root_fd, const char *path, uint64_t flags)
-{
-	struct open_how how = {
-		.flags = flags | O_CLOEXEC,
-		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
-	};
-	int fd = (int)syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
-
-	return fd < 0 ? -errno : fd;
-}
-
 /* What it is called once all symlinks are followed: below these the container has other files. */
 static bool will_be_covered(int root_fd, int fd)
 {
@@ -245,13 +232,13 @@ static bool has_long_line(const char *text)
  */
 static int read_in_root(int root_fd, const char *path, char **ret, struct err *err)
 {
-	int at cleanup_close = open_in_root(root_fd, path, O_PATH), fd cleanup_close = -1, r;
+	int at cleanup_close = io_open_in_root(root_fd, path, O_PATH), fd cleanup_close = -1, r;
 	char self[40];
 	struct stat st;
 	size_t len;
 
 	if (at == -ENOENT || at == -ENOTDIR) {
-		int link cleanup_close = open_in_root(root_fd, path, O_PATH | O_NOFOLLOW);
+		int link cleanup_close = io_open_in_root(root_fd, path, O_PATH | O_NOFOLLOW);
 
 		if (link >= 0)
 			return err_msg(err, -EUCLEAN, "the image's %s is a symlink to nothing",
