@@ -80,6 +80,17 @@ test_debian_packages() {
 	version=$(chroot "$root" snap --version)
 	is "$version" "$(snap --version)"
 	env -u SNAP_ROOT chroot "$root" sh -ec 'snap prepare k >/dev/null; snap ls | grep -q active; snapfs --version >/dev/null; ldconfig -p | grep -q libsnapshotter.so.1; test -f /usr/share/man/man1/snap.1.gz || test -d /usr/share/man'
+	# the service, as its unit starts it
+	local service pid unit=$root/lib/systemd/system/snap-serve.service
+	service=$(sed -n 's/^ExecStart=//p' "$unit")
+	[[ $service == /usr/bin/snap\ *serve*--address\ /run/* ]] || fail "$(cat "$unit")"
+	mkdir -p "$root$(dirname "${service##* }")"
+	# shellcheck disable=SC2086 # a command line
+	env -u SNAP_ROOT chroot "$root" $service &
+	pid=$!
+	within 20 test -S "$root${service##* }"
+	kill $pid && wait $pid || fail 'the service does not end well'
+	rm -rf "${root:?}/run/snap"
 	is "$(PKG_CONFIG_SYSROOT_DIR=$root PKG_CONFIG_PATH=$(echo "$root"/usr/lib/*/pkgconfig) pkg-config --modversion libsnapshotter)" 1.0.0
 	# a program is built with the headers of the package and runs with its library
 	# shellcheck disable=SC2046 # flags
