@@ -35,10 +35,8 @@ static void finish_stream(struct h2_stream *s, enum grpc_code code, const char *
 
 static void fail(struct rpc *rpc, struct call *c, enum grpc_code code, const char *message)
 {
-	struct h2_stream *s = c->stream;
-
+	finish_stream(c->stream, code, message); /* which may be the call's own text */
 	forget(rpc, c);
-	finish_stream(s, code, message);
 }
 
 static bool is_grpc(const struct h2_request *q)
@@ -210,7 +208,9 @@ void rpc_drain(struct rpc *rpc)
 		after = c->next;
 		if (!c->submitted)
 			continue;
+		(void)call_ref(c);
 		if (service_end_watch(c))
 			rpc_deliver(rpc, c);
+		call_unref(c);
 	}
 }
