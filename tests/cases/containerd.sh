@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
+# images
 # containerd itself with 'snap serve' as its snapshotter: what it does, and what outlives what.
 
 # A small image with busybox in two layers, for 'ctr images import'.
@@ -172,6 +173,7 @@ refused_ctr() { # TEXT COMMAND...
 	! "$@" >out 2>&1 || fail "$* works"
 	grep -q "$text" out || fail "$*: $(cat out)"
 }
+no_active() { [ "$(snap --json ls kind==active | jq length)" = 0 ]; }
 nothing_left() { [ "$(snap --json ls | jq length)" = 0 ]; }
 no_servers() { ! pgrep -x snapfs >/dev/null; } # in the test's own pid namespace
 
@@ -205,3 +207,58 @@ test_socket() {
 	refused 1 'too long' snap serve --address "$(printf 'x%.0s' {1..120})"
 }
 reachable() { python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])' "$1" 2>/dev/null; }
+
+# Real images, as containerd unpacks them, eight containers at once
+test_real_images() {
+	local image pids=() i
+	work
+	serve auto
+	start_containerd
+	for image in DEBIAN NODE; do
+		tar -C "$IMAGES/$image" -cf "$image.tar" .
+		ctr images import --snapshotter snap --index-name "local/$image:1" "$image.tar" >/dev/null
+	done
+	names=$(ctr images ls -q)
+	debian=$(grep -m 1 DEBIAN <<<"$names") node=$(grep -m 1 NODE <<<"$names")
+	is "$(ctr run --rm --snapshotter snap "$debian" "d$tag" /bin/sh -c '. /etc/os-release; echo $ID; stat -c "%a %U:%G" /etc/shadow /tmp /usr/bin/passwd')" \
+		$'debian\n640 root:shadow\n1777 root:root\n4755 root:root' 'debian'
+	for i in 1 2 3 4 5 6 7 8; do
+		# the image has no PATH of its own: the shell has one
+		ctr run --rm --snapshotter snap "$node" "n$i$tag" /bin/sh -c "echo $i >/tmp/x; exec node -e 'console.log(6 * 7 + require(\"fs\").readFileSync(\"/tmp/x\", \"utf8\").trim())'" >"out.$i" 2>&1 &
+		pids+=($!)
+	done
+	for i in 1 2 3 4 5 6 7 8; do
+		wait "${pids[i - 1]}" || fail "container $i: $(cat "out.$i")"
+		is "$(cat "out.$i")" "42$i" "container $i"
+	done
+	within 20 no_active # containerd removes them when it collects
+	snap fsck >fsck.out || fail "fsck: $(cat fsck.out)"
+	finish
+}
+
+# Sixty-four clients, and the server killed again and again: what was acknowledged is there, nothing else is
+test_kills_under_load() {
+	serve auto
+	serve-load "$PWD/snap.sock" 64 6000 >journal 2>load.err &
+	local load=$! kills=0 first
+	while kill -0 "$load" 2>/dev/null; do
+		read -r -t "0.$((RANDOM % 6 + 2))" <> <(:) || :
+		kill -9 "$server" && wait "$server" || :
+		kills=$((kills + 1))
+		serve auto
+	done
+	within 10 reachable snap.sock
+	wait "$load" || fail "serve-load: $(cat load.err)"
+	[ "$kills" -ge 5 ] || fail "only $kills kills"
+	snap --json ls | jq -r '.[].key' | sort >there
+	sed -n 's/^have //p' journal | sort >have
+	sed 's/^[a-z]* //' journal | sort >may
+	first=$(comm -23 have there | head -n 3)
+	[ -z "$first" ] || fail "acknowledged, and not there: $first"
+	first=$(comm -13 may there | head -n 3)
+	[ -z "$first" ] || fail "there, and nobody asked for it: $first"
+	[ "$(wc -l <have)" -ge 50 ] || fail "nothing was done: $(cat load.err)"
+	kill "$server" && wait "$server" || fail "the server's status is $?"
+	snap fsck >fsck.out || fail "fsck: $(cat fsck.out)"
+	is "$(find "$SNAP_ROOT/tmp" -mindepth 1 | wc -l)" 0 'left in tmp'
+}
