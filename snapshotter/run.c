@@ -136,7 +136,9 @@ static int run_in(struct run *run, const char *key, int *ret, struct err *err)
 	if (r == 0)
 		r = run_config(run, root, err);
 	if (r == 0) {
-		r = runtime_run(&run->runtime, dir, run->id, run->opt->speak, ret, err);
+		const struct runtime_place place = {dir, tmp.fd, run->lock_fd};
+
+		r = runtime_run(&run->runtime, &place, run->id, run->opt->speak, ret, err);
 		run_remove_mount_points(run);
 	}
 	if (mounted)
@@ -183,6 +185,7 @@ int snap_run(struct snap_store *store, const char *what, const struct snap_run_o
 	if (made < 0)
 		return err_wrap(err, made, "run '%s'", what);
 	lock = snap_running_lock(store, &run.row, err);
+	run.lock_fd = lock;
 	r = lock < 0 ? lock : load_image(&run, err);
 	if (r == 0)
 		r = run_in(&run, key, ret, err);

@@ -15,6 +15,7 @@ struct run {
 	struct runtime runtime; /* of 'snap run' */
 	const char *dir; /* the bundle, absolute */
 	int dir_fd; /* borrowed */
+	int lock_fd; /* the snapshot's, of 'snap run'; borrowed */
 	const char *root; /* where the snapshot is mounted, absolute */
 	int root_fd; /* of it, owned */
 	char id[32];

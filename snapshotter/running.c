@@ -3,17 +3,20 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "snapshotter/userns.h"
+
+#define KEEPER_MS 15000 /* it gives a container three seconds, and then ends it */
 
 /* A folder's file of its own, so that nothing is left of it when the snapshot goes. */
 static int open_lock(struct snap_store *store, int64_t id, int flags)
@@ -39,6 +42,23 @@ static pid_t holder(struct snap_store *store, int64_t id)
 	return n > 0 ? (pid_t)strtol(text, NULL, 10) : -1;
 }
 
+/*
+ * The same, once the keeper of one that was killed is done: for that is what its lock means when
+ * the process itself is gone.
+ */
+static pid_t live_holder(struct snap_store *store, int64_t id)
+{
+	const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
+
+	for (int waited = 0;; waited += 20) {
+		pid_t pid = holder(store, id);
+
+		if (pid <= 0 || kill(pid, 0) == 0 || errno != ESRCH || waited >= KEEPER_MS)
+			return pid;
+		(void)nanosleep(&pause, NULL);
+	}
+}
+
 static int busy(pid_t pid, struct err *err)
 {
 	if (pid > 0)
@@ -53,8 +73,12 @@ int snap_running_lock(struct snap_store *store, const struct snap_row *row, stru
 
 	if (fd < 0)
 		return err_set(err, fd, "lock the snapshot for its container");
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-		return busy(holder(store, row->id), err);
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		pid_t pid = live_holder(store, row->id);
+
+		if (pid != 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+			return busy(pid, err);
+	}
 	(void)snprintf(text, sizeof(text), "%d\n", getpid());
 	if (ftruncate(fd, 0) < 0 || io_pwrite_full(fd, text, strlen(text), 0) < 0)
 		return err_set(err, -errno, "write the snapshot's lock");
@@ -63,7 +87,7 @@ int snap_running_lock(struct snap_store *store, const struct snap_row *row, stru
 
 int snap_running_check(struct snap_store *store, const struct snap_row *row, struct err *err)
 {
-	pid_t pid = holder(store, row->id);
+	pid_t pid = live_holder(store, row->id);
 
 	return pid != 0 ? busy(pid, err) : 0;
 }

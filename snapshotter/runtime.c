@@ -21,6 +21,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/strbuf.h"
+#include "snapshotter/keeper.h"
 #include "snapshotter/mount_private.h"
 
 #define STATUS_NOT_STARTED  125
@@ -97,7 +98,7 @@ static int call_init(struct call *c, const struct runtime *rt, const char *dir, 
 }
 
 /* In the child: nothing of ours but the standard streams goes on. Does not return. */
-static void become_runtime(const struct call *c, const sigset_t *mask)
+static void become_runtime(const struct call *c, pid_t parent, const sigset_t *mask)
 {
 	const char *argv[16];
 	size_t n = 0;
@@ -119,6 +120,8 @@ static void become_runtime(const struct call *c, const sigset_t *mask)
 	(void)signal(SIGPIPE, SIG_DFL);
 	/* a snap that was killed cannot clean up, but its container is asked to end */
 	(void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (getppid() != parent) /* too late to hear of it */
+		_exit(STATUS_NOT_STARTED);
 	(void)syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC);
 	(void)sigprocmask(SIG_SETMASK, mask, NULL);
 	(void)execvp(argv[0], (char *const *)(uintptr_t)argv);
@@ -222,28 +225,34 @@ static void remove_container(const struct call *c)
 		log_info("%s delete: %s", c->rt->name, err.msg);
 }
 
-int runtime_run(const struct runtime *rt, const char *dir, const char *id, bool speak, int *ret,
-		struct err *err)
+int runtime_run(const struct runtime *rt, const struct runtime_place *place, const char *id,
+		bool speak, int *ret, struct err *err)
 {
 	struct call c CLEANUP(call_release) = {.rt = rt};
 	sigset_t set, before;
-	int status;
-	pid_t pid;
+	pid_t pid, own = getpid();
+	int status, r;
 
-	if (call_init(&c, rt, dir, id) < 0)
+	if (call_init(&c, rt, place->dir, id) < 0)
 		return err_set(err, -ENOMEM, "run '%s'", rt->name);
+	r = keeper_watch(rt->name, c.state, id, place->dir_fd, place->lock_fd, err);
+	if (r < 0)
+		return r;
 	signals_to_pass(&set);
 	(void)sigprocmask(SIG_BLOCK, &set, &before);
 	pid = fork();
 	if (pid == 0)
-		become_runtime(&c, &before);
+		become_runtime(&c, own, &before);
 	if (pid < 0) {
+		keeper_done();
 		(void)sigprocmask(SIG_SETMASK, &before, NULL);
 		return err_set(err, -errno, "run '%s'", rt->name);
 	}
+	keeper_runtime(pid);
 	status = wait_and_pass(pid, &set);
 	if (WIFSIGNALED(status))
 		remove_container(&c);
+	keeper_done();
 	/* they stay blocked: what follows is cleaning up, and not to be interrupted */
 	return result(&c, status, speak, ret, err);
 }

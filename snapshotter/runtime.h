@@ -18,11 +18,17 @@ struct runtime {
 int runtime_find(const char *name, struct runtime *ret, struct err *err)
 	__attribute__((warn_unused_result));
 
+struct runtime_place {
+	const char *dir; /* the bundle, which also takes the runtime's state */
+	int dir_fd, lock_fd; /* locks that are held while the container is there; borrowed */
+};
+
 /*
- * Runs the bundle in @dir, which also takes the runtime's state, and passes signals on. *@ret: the
- * command's exit status, 128 + N for signal N. When the container could not be started it is 125,
- * or 126 (the command cannot be run) or 127 (there is no such command), and a failure is returned
- * unless the runtime itself said so on standard error and @speak is false.
+ * Runs the bundle, and passes signals on. When this process is killed its keeper (keeper.h) ends
+ * the container. *@ret: the command's exit status, 128 + N for signal N. When the container could
+ * not be started it is 125, or 126 (the command cannot be run) or 127 (there is no such command),
+ * and a failure is returned unless the runtime itself said so on standard error and @speak is
+ * false.
  */
-int runtime_run(const struct runtime *rt, const char *dir, const char *id, bool speak, int *ret,
-		struct err *err) __attribute__((warn_unused_result));
+int runtime_run(const struct runtime *rt, const struct runtime_place *place, const char *id,
+		bool speak, int *ret, struct err *err) __attribute__((warn_unused_result));

@@ -18,9 +18,9 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/strbuf.h"
+#include "snapshotter/keeper.h"
 #include "snapshotter/mount_private.h"
 #include "snapshotter/running.h"
-#include "snapshotter/userns_private.h"
 
 #define RANGES_FILE_MAX (1u << 20)
 
@@ -312,7 +312,7 @@ int snap_userns_enter(struct err *err)
 		r = enter_user(err);
 	else if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
 		r = err_set(err, -errno, "make a mount namespace");
-	return r < 0 ? r : userns_start_keeper(err);
+	return r < 0 ? r : keeper_start(err);
 }
 
 /* The namespaces of a live process; the working directory stays where its name leads there. */

@@ -89,6 +89,30 @@ test_killed_snap_takes_its_container_along() {
 	snap rm k
 	nothing_left
 }
+# Wherever it stands: no container, mount or process stays, and the snapshot can be used or was never made.
+test_killed_at_any_time() {
+	debian
+	local k pid
+	for ((k = 0; k < 8; k++)); do
+		snap run --name "k$k" d:1 sleep 1000 2>/dev/null &
+		pid=$!
+		read -r -t "0.0$((k + 1))$((RANDOM % 10))" <> <(:) || :
+		[ "$k" -lt 6 ] || within 20 runs "sleep 1000" # and once it runs
+		kill -KILL $pid 2>/dev/null || :
+		wait $pid 2>/dev/null || :
+		within 20 not_runs "sleep 1000"
+		within 20 no_servers
+		if [ "$(snap --json ls | jq length)" = 1 ]; then
+			is "$(snap run "k$k" echo again)" again "kill $k"
+			snap rm "k$k"
+		fi
+		is "$(snap --json ls | jq length)" 0 "snapshots after kill $k"
+	done
+	snap fsck >fsck.out || fail "$(cat fsck.out)"
+	nothing_left
+}
+runs() { ps -eo args= | grep -v 'snap\|runc' | grep -q "^$1"; }
+not_runs() { ! runs "$1" && ! ps -eo args= | grep -q '^[r]unc init'; }
 test_environment_directory_and_user() {
 	debian
 	# shellcheck disable=SC2016 # expanded in the container
