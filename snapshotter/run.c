@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -189,6 +190,8 @@ int snap_run(struct snap_store *store, const char *what, const struct snap_run_o
 	r = lock < 0 ? lock : load_image(&run, err);
 	if (r == 0)
 		r = run_in(&run, key, ret, err);
+	if (lock >= 0)
+		(void)flock(lock, LOCK_UN); /* the keeper has the descriptor as well */
 	closep(&lock);
 	/* one that never ran has nothing that anybody would want to keep */
 	if (made && (opt->remove || (r < 0 && *ret == STATUS_NOT_STARTED))) {
