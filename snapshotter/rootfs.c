@@ -203,7 +203,7 @@ static int choose(struct snap_store *store, const struct snap_rootfs *fs, const 
 	if (!s->c.upper && s->c.n_lowers == 1)
 		return set_single(store, s, m, err);
 	if (!fits_overlay(s, root))
-		return set_held(store, s, key, SNAP_ENGINE_KERNEL, m, err);
+		return set_held(store, s, key, fs->engine, m, err); /* auto: FUSE above 500 */
 	return set_overlay(store, s, m, err);
 }
 

@@ -262,3 +262,90 @@ test_kills_under_load() {
 	snap fsck >fsck.out || fail "fsck: $(cat fsck.out)"
 	is "$(find "$SNAP_ROOT/tmp" -mindepth 1 | wc -l)" 0 'left in tmp'
 }
+
+# Images of 'snap pull' below containerd's snapshots: what is told, what is mounted once, and when it goes
+call() { serve-call "$PWD/snap.sock" "$@"; }
+mount_as_told() { # "TYPE SOURCE OPTIONS" DIR
+	local type source options
+	read -r type source options <<<"$1"
+	mkdir -p "$2"
+	if [ "$type" = bind ]; then
+		mount --rbind "$source" "$2"
+		case ,$options, in *,ro,*) mount -o remount,bind,ro "$2" ;; esac
+	else
+		mount -t "$type" "$source" "$2" -o "$options"
+	fi
+}
+in_store() { awk -v p="$SNAP_ROOT/run/" 'index($5, p) == 1' /proc/self/mountinfo | wc -l; }
+
+chains() { # ENGINE
+	local a b
+	python3 "$LIB/mklayer.py" lay '[D("d", mode=0o700, uid=5, gid=6), F("d/a", "one"), F("d/b", "two")]' '[F("d/.wh.b"), F("d/c", "three", mode=0o4755)]'
+	snap --quiet pull oci:lay:latest --name i:1
+	serve "$1"
+	a=$(call Prepare 2=a 3=i:1)
+	b=$(call Prepare 2=b 3=i:1)
+	is "$(call Mounts 2=a)" "$a" 'mounts, asked again'
+	if [ "$1" = kernel ]; then
+		is "${a%% *} $(in_store)" 'overlay 1' 'type and mounts in the store'
+	else
+		is "${a%% *} $(in_store)" 'bind 2' 'type and mounts in the store'
+	fi
+	mount_as_told "$a" ma
+	mount_as_told "$b" mb
+	is "$(ls ma/d) $(cat ma/d/a ma/d/c) $(stat -c '%a %u:%g' ma/d) $(stat -c %a mb/d/c)" $'a\nc onethree 700 5:6 4755' 'what is seen'
+	echo mine >ma/d/a
+	mv ma/d ma/e
+	is "$(cat mb/d/a)" one 'the other one'
+	kill -9 "$server" && wait "$server" || :
+	echo more >>ma/e/a
+	serve "$1"
+	within 10 reachable snap.sock
+	is "$(call Mounts 2=a)" "$a" 'mounts, told by the next server'
+	call Commit 2=ca 3=a >/dev/null # while it is mounted
+	umount ma
+	# a directory and an image below one snapshot, and a view of both
+	mount_as_told "$(call View 2=v 3=ca)" mv
+	is "$(cat mv/e/a; ls mv)" $'mine\nmore\ne' 'the committed one'
+	! touch mv/x 2>/dev/null || fail "a view can be written"
+	umount mv
+	mount_as_told "$(call View 2=w 3=i:1)" mw
+	is "$(cat mw/d/a)" one 'a view of the image'
+	! touch mw/x 2>/dev/null || fail "a view of an image can be written"
+	umount mw
+	refused 1 'status 9: .*remove.*child' call Remove 2=ca
+	for a in v w ca; do call Remove "2=$a" >/dev/null; done
+	is "$(cat mb/d/a)" one 'after the others went'
+	umount mb
+	is "$(in_store)" 1 'mounts for the last one'
+	call Remove 2=b >/dev/null
+	is "$(in_store)" 0 'mounts when all are gone'
+	within 5 no_servers
+	is "$(call Cleanup)" 5 'an empty answer'
+	snap rmi i:1
+	snap --quiet gc
+	is "$(find "$SNAP_ROOT"/{layers,chains,tmp,snapshots,run} -mindepth 2 | wc -l)" 0 'what is left'
+	kill "$server" && wait "$server" || fail "status $?"
+}
+test_chains_kernel() { chains kernel; }
+test_chains_fuse() { chains fuse; }
+
+# More layers than a page of options has room for
+test_many_layers() {
+	local i parent='' m
+	serve kernel
+	for ((i = 0; i < 450; i++)); do
+		m=$(call Prepare "2=k$i" ${parent:+"3=$parent"})
+		echo "$i" >"$SNAP_ROOT/snapshots/$((i + 1))/upper/f$i"
+		parent=c$i
+		call Commit "2=$parent" "3=k$i" >/dev/null
+	done
+	m=$(call Prepare 2=top "3=$parent")
+	is "${m%% *}" bind 'type'
+	mount_as_told "$m" m
+	is "$(ls m | wc -l) $(cat m/f0 m/f449 | paste -sd' ')" '450 0 449' 'what is seen'
+	umount m
+	call Remove 2=top >/dev/null
+	is "$(in_store)" 0 'mounts'
+	kill "$server" && wait "$server" || fail "status $?"
+}
