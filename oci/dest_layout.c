@@ -14,8 +14,6 @@
 #include "oci/reference.h"
 #include "oci/source_private.h"
 
-#define REF_NAME   "org.opencontainers.image.ref.name"
-#define IMAGE_NAME "io.containerd.image.name"
 #define COPY_CHUNK (1u << 18)
 
 struct layout {
@@ -166,9 +164,6 @@ static int mkdir_parents(const char *path)
 /* Makes it a layout when it is none yet. The marker comes last: before it, it is no layout. */
 static int make_layout(const struct layout *l, struct err *err)
 {
-	static const char marker[] = "{\"imageLayoutVersion\":\"1.0.0\"}";
-	static const char index[] =
-		"{\"schemaVersion\":2,\"mediaType\":\"" OCI_MEDIA_INDEX "\",\"manifests\":[]}";
 	int lock cleanup_close = -1;
 	bool fresh = false;
 	int r = lock_layout(l, &lock, err);
@@ -176,29 +171,32 @@ static int make_layout(const struct layout *l, struct err *err)
 	if (r < 0)
 		return r;
 	if (faccessat(l->fd, "oci-layout", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-		return oci_layout_check(l->fd, l->dir, err);
+		return oci_layout_check_dir(l->fd, l->dir, err);
 	r = folder_is_fresh(l, &fresh);
 	if (r < 0)
 		return err_set(err, r, "read '%s'", l->dir);
 	if (!fresh)
 		return err_msg(err, -ENOTEMPTY, "'%s' is neither an OCI layout nor empty", l->dir);
-	r = put_text(l, "oci-layout", marker, sizeof(marker) - 1, err);
+	r = put_text(l, "oci-layout", OCI_LAYOUT_MARKER, strlen(OCI_LAYOUT_MARKER), err);
 	if (r < 0)
 		return r;
-	return put_text(l, "index.json", index, sizeof(index) - 1, err);
+	return put_text(l, "index.json", OCI_LAYOUT_EMPTY_INDEX, strlen(OCI_LAYOUT_EMPTY_INDEX),
+			err);
 }
 
-static int dest_open(const char *rest, void **ret_impl, struct err *err)
+static int dest_open(const char *rest, const struct oci_remote *remote, void **ret_impl,
+		     struct err *err)
 {
 	struct layout *l CLEANUP(dest_closep) = calloc(1, sizeof(*l));
 	int r;
 
+	(void)remote;
 	if (!l)
 		return err_set(err, -ENOMEM, "open layout");
 	l->fd = -1;
 	if (*rest == '\0')
 		return err_msg(err, -EINVAL, "'oci:' needs a folder: oci:DIR[:TAG]");
-	r = oci_layout_split(rest, &l->dir, &l->tag);
+	r = oci_layout_split(rest, S_IFDIR, &l->dir, &l->tag);
 	if (r == 0)
 		r = mkdir_parents(l->dir);
 	if (r < 0)
@@ -317,91 +315,9 @@ static int put_document(const struct layout *l, const struct oci_descriptor *des
 	return r < 0 ? err_set(err, r, "write %s to '%s'", desc->digest.text, l->dir) : 0;
 }
 
-static void write_entry(struct json_writer *w, const struct oci_image *image, const char *tag,
-			const char *ref)
-{
-	json_w_object(w);
-	json_w_key(w, "mediaType");
-	json_w_string(w, image->manifest_desc.media_type);
-	json_w_key(w, "digest");
-	json_w_string(w, image->manifest_desc.digest.text);
-	json_w_key(w, "size");
-	json_w_uint(w, image->manifest_desc.size);
-	if (image->platform.os[0] && image->platform.architecture[0]) {
-		json_w_key(w, "platform");
-		json_w_object(w);
-		json_w_key(w, "architecture");
-		json_w_string(w, image->platform.architecture);
-		json_w_key(w, "os");
-		json_w_string(w, image->platform.os);
-		if (image->platform.variant[0]) {
-			json_w_key(w, "variant");
-			json_w_string(w, image->platform.variant);
-		}
-		json_w_end(w);
-	}
-	json_w_key(w, "annotations");
-	json_w_object(w);
-	if (ref && oci_reference_is_full(ref)) {
-		json_w_key(w, IMAGE_NAME);
-		json_w_string(w, ref);
-	}
-	json_w_key(w, REF_NAME);
-	json_w_string(w, tag);
-	json_w_end(w);
-	json_w_end(w);
-}
-
-static bool entry_is_named(const struct json *entry, const char *tag)
-{
-	const char *name = json_string(json_get(json_get(entry, "annotations"), REF_NAME));
-
-	return name && strcmp(name, tag) == 0;
-}
-
-/* The index as it was, members we do not know included, with @image under @tag. */
-static int write_index(const struct json *old, const struct oci_image *image, const char *tag,
-		       const char *ref, struct strbuf *out)
-{
-	struct json_writer *w = json_writer_new(0);
-	bool had = false;
-
-	if (!w)
-		return -ENOMEM;
-	json_w_object(w);
-	for (size_t i = 0; i < json_len(old); i++) {
-		const char *key = json_key_at(old, i);
-		const struct json *v = json_at(old, i);
-
-		json_w_key(w, key);
-		if (strcmp(key, "manifests") != 0) {
-			json_w_value(w, v);
-			continue;
-		}
-		had = true;
-		json_w_array(w);
-		for (size_t k = 0; k < json_len(v); k++) {
-			if (!entry_is_named(json_at(v, k), tag))
-				json_w_value(w, json_at(v, k));
-		}
-		write_entry(w, image, tag, ref);
-		json_w_end(w);
-	}
-	if (!had) {
-		json_w_key(w, "manifests");
-		json_w_array(w);
-		write_entry(w, image, tag, ref);
-		json_w_end(w);
-	}
-	json_w_end(w);
-	return json_writer_finish(w, out);
-}
-
 static int set_tag(const struct layout *l, const struct oci_image *image, const char *tag,
 		   const char *ref, struct err *err)
 {
-	static const char none[] =
-		"{\"schemaVersion\":2,\"mediaType\":\"" OCI_MEDIA_INDEX "\",\"manifests\":[]}";
 	struct strbuf out CLEANUP(strbuf_release) = STRBUF_INIT;
 	struct json *old cleanup_json = NULL;
 	char *text cleanup_free = NULL;
@@ -416,12 +332,12 @@ static int set_tag(const struct layout *l, const struct oci_image *image, const 
 		return err_set(err, r, "read '%s/index.json'", l->dir);
 	/* none: a push was killed between the marker and the first index */
 	r = r == 0 ? json_parse(text, len, &old, err)
-		   : json_parse(none, sizeof(none) - 1, &old, err);
+		   : json_parse(OCI_LAYOUT_EMPTY_INDEX, strlen(OCI_LAYOUT_EMPTY_INDEX), &old, err);
 	if (r < 0)
 		return err_wrap(err, r, "'%s/index.json'", l->dir);
 	if (json_type(old) != JSON_OBJECT)
 		return err_msg(err, -EBADMSG, "'%s/index.json' is no object", l->dir);
-	r = write_index(old, image, tag, ref, &out);
+	r = oci_layout_index_add(old, image, tag, ref, &out);
 	if (r < 0)
 		return err_set(err, r, "write '%s/index.json'", l->dir);
 	return put_text(l, "index.json", out.s, out.len, err);

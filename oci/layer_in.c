@@ -234,13 +234,16 @@ static int check_blob(struct layer_in *in, struct hash *hash, struct err *err)
 static int read_blob(struct layer_in *in, struct hash *hash, uint8_t *chunk, size_t *ret_n,
 		     struct err *err)
 {
+	size_t want = BLOB_CHUNK;
 	ssize_t n;
 	int r;
 
 	if (is_cancelled(in))
 		return err_msg(err, -ECANCELED, "cancelled");
+	if (in->job->bounded && in->job->layer->desc.size - in->blob_size < want)
+		want = (size_t)(in->job->layer->desc.size - in->blob_size);
 	do
-		n = read(in->job->blob_fd, chunk, BLOB_CHUNK);
+		n = read(in->job->blob_fd, chunk, want);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return err_set(err, -errno, "read blob");

@@ -32,6 +32,8 @@ int oci_limits_set(struct oci_limits *limits, const char *text, struct err *err)
 
 struct oci_layer_job {
 	int blob_fd; /* read from where it stands to its end */
+	bool bounded; /* or only as far as the blob's size: something else follows, as in archives
+		       */
 	const struct oci_layer_ref *layer; /* what it must turn out to be */
 	const struct oci_limits *limits; /* NULL: defaults */
 	int data_fd; /* O_RDWR, empty: receives the tar, byte for byte */

@@ -2,6 +2,7 @@
 #include "oci/reference.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,8 +43,17 @@ static size_t component_len(const char *s)
 
 static bool host_is_valid(const char *s, size_t len)
 {
-	const char *colon = memchr(s, ':', len);
+	const char *colon = memchr(s, ':', len), *bracket = memchr(s, ']', len);
 	size_t name = colon ? (size_t)(colon - s) : len;
+
+	/* an IPv6 address in brackets */
+	if (s[0] == '[') {
+		name = bracket ? (size_t)(bracket - s) + 1 : 0;
+		if (name < 4 || strspn(s + 1, "0123456789abcdefABCDEF:.") != name - 2)
+			return false;
+		return name == len || (s[name] == ':' && len > name + 1 &&
+				       strspn(s + name + 1, "0123456789") == len - name - 1);
+	}
 
 	/* without one of these it is the first part of a name (docker.io is implied) */
 	if (!colon && !memchr(s, '.', len) && !(len == 9 && memcmp(s, "localhost", 9) == 0))
@@ -101,6 +111,64 @@ bool oci_reference_tag(const char *ref, char ret[OCI_TAG_MAX + 1])
 	memcpy(ret, p, n);
 	ret[n] = '\0';
 	return oci_tag_is_valid(ret);
+}
+
+int oci_reference_parse(const char *text, struct oci_reference *ret)
+{
+	struct oci_reference out = {.host = "docker.io"};
+	const char *slash = strchr(text, '/'), *name = text, *p;
+	size_t n;
+
+	if (strlen(text) > 1024)
+		return -EINVAL;
+	if (slash && slash - text < (int)sizeof(out.host) &&
+	    host_is_valid(text, (size_t)(slash - text))) {
+		memcpy(out.host, text, (size_t)(slash - text));
+		out.host[slash - text] = '\0';
+		name = slash + 1;
+	}
+	p = name;
+	while ((n = component_len(p)) > 0 && p[n] == '/')
+		p += n + 1;
+	if (n == 0 || p + n - name > 255 - (int)strlen("library/"))
+		return -EINVAL;
+	p += n;
+	(void)snprintf(out.name, sizeof(out.name), "%s%.*s",
+		       strcmp(out.host, "docker.io") == 0 && !memchr(name, '/', (size_t)(p - name))
+			       ? "library/"
+			       : "",
+		       (int)(p - name), name);
+	if (*p == ':') {
+		n = strcspn(++p, "@");
+		if (n == 0 || n > OCI_TAG_MAX)
+			return -EINVAL;
+		memcpy(out.tag, p, n);
+		out.tag[n] = '\0';
+		if (!oci_tag_is_valid(out.tag))
+			return -EINVAL;
+		p += n;
+	}
+	if (*p == '@') {
+		if (digest_parse(p + 1, &out.digest) < 0)
+			return -EINVAL;
+	} else if (*p) {
+		return -EINVAL;
+	} else if (!out.tag[0]) {
+		strcpy(out.tag, "latest");
+	}
+	*ret = out;
+	return 0;
+}
+
+char *oci_reference_format(const struct oci_reference *r)
+{
+	char *text;
+	bool digest = r->digest.text[0] != '\0';
+
+	return asprintf(&text, "%s/%s%s%s", r->host, r->name, digest ? "@" : ":",
+			digest ? r->digest.text : r->tag) < 0
+		       ? NULL
+		       : text;
 }
 
 char *oci_reference_for_folder(const char *folder, const char *tag)

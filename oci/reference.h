@@ -2,6 +2,8 @@
 #pragma once
 #include <stdbool.h>
 
+#include "base/digest.h"
+
 /*
  * reference - names of images: "HOST[:PORT]/NAME[:TAG][@DIGEST]" (grammar of
  * the distribution specification and of distribution/reference).
@@ -16,6 +18,19 @@ bool oci_reference_is_full(const char *ref);
  * none. */
 #define OCI_TAG_MAX 128
 bool oci_reference_tag(const char *ref, char ret[OCI_TAG_MAX + 1]);
+
+/* A registry's reference, taken apart: "[HOST[:PORT]/]NAME[:TAG][@DIGEST]". */
+struct oci_reference {
+	char host[256]; /* as given: "docker.io" when there was none */
+	char name[256]; /* "library/" is put in front of a single word at docker.io */
+	char tag[OCI_TAG_MAX + 1]; /* "latest" when there is neither tag nor digest; may be empty */
+	struct digest digest; /* empty text when there is none */
+};
+/* -EINVAL: outside of the grammar. */
+int oci_reference_parse(const char *text, struct oci_reference *ret)
+	__attribute__((warn_unused_result));
+/* "HOST/NAME:TAG" or "HOST/NAME@DIGEST": owned; NULL when out of memory. */
+char *oci_reference_format(const struct oci_reference *r);
 
 /*
  * "localhost/NAME:TAG" made of a folder's name and a tag: lower case, what no reference may have is

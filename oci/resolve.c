@@ -87,13 +87,27 @@ int oci_index_choose(const struct oci_index *index, const struct oci_platform *p
 	return 0;
 }
 
+int oci_image_check_platform(const struct oci_image *image, const struct oci_platform *platform,
+			     struct err *err)
+{
+	char have[OCI_PLATFORM_TEXT_MAX], want[OCI_PLATFORM_TEXT_MAX];
+
+	if (!image->platform.os[0] || !image->platform.architecture[0] ||
+	    oci_platform_rank(platform, &image->platform) > 0)
+		return 0;
+	oci_platform_format(&image->platform, have, sizeof(have));
+	(void)err_msg(err, -ENOENT, "the image is for platform %s, not for %s", have,
+		      oci_platform_format(platform, want, sizeof(want)));
+	err_hint(err, "--platform %s takes it as it is", have);
+	return -ENOENT;
+}
+
 static int read_manifest(const struct oci_fetcher *f, const struct oci_descriptor *desc,
 			 const struct oci_platform *platform, struct oci_image **ret,
 			 struct err *err)
 {
 	struct oci_image *image cleanup_oci_image = NULL;
 	char *manifest cleanup_free = NULL, *config cleanup_free = NULL;
-	char have[OCI_PLATFORM_TEXT_MAX], want[OCI_PLATFORM_TEXT_MAX];
 	struct oci_descriptor config_desc;
 	int r = oci_fetch_verified(f, desc, &manifest, err);
 
@@ -107,14 +121,9 @@ static int read_manifest(const struct oci_fetcher *f, const struct oci_descripto
 				    (size_t)config_desc.size, &image, err);
 	if (r < 0)
 		return err_wrap(err, r, "manifest %s", desc->digest.text);
-	if (image->platform.os[0] && image->platform.architecture[0] &&
-	    oci_platform_rank(platform, &image->platform) == 0) {
-		oci_platform_format(&image->platform, have, sizeof(have));
-		(void)err_msg(err, -ENOENT, "the image is for platform %s, not for %s", have,
-			      oci_platform_format(platform, want, sizeof(want)));
-		err_hint(err, "--platform %s takes it as it is", have);
-		return -ENOENT;
-	}
+	r = oci_image_check_platform(image, platform, err);
+	if (r < 0)
+		return r;
 	*ret = steal_ptr(&image);
 	return 0;
 }

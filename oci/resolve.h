@@ -27,6 +27,10 @@ int oci_index_choose(const struct oci_index *index, const struct oci_platform *p
 		     const struct oci_index_entry **ret, struct err *err)
 	__attribute__((warn_unused_result));
 
+/* An image that says what it is for must run on @platform: -ENOENT. */
+int oci_image_check_platform(const struct oci_image *image, const struct oci_platform *platform,
+			     struct err *err) __attribute__((warn_unused_result));
+
 int oci_resolve(const struct oci_fetcher *f, const struct oci_descriptor *start,
 		const struct oci_platform *platform, struct oci_image **ret, struct err *err)
 	__attribute__((warn_unused_result));

@@ -19,15 +19,17 @@ struct oci_dest {
 	void *impl;
 };
 
-static const struct oci_source_ops *const sources[] = {&oci_source_layout};
-static const struct oci_dest_ops *const dests[] = {&oci_dest_layout};
+static const struct oci_remote defaults = {.creds = NULL};
+static const struct oci_source_ops *const sources[] = {&oci_source_layout, &oci_source_archive,
+						       &oci_source_docker_archive};
+static const struct oci_dest_ops *const dests[] = {&oci_dest_layout, &oci_dest_archive};
 
-static int unknown_transport(const char *spec, struct err *err)
+static int unknown_transport(const char *spec, const char *known, struct err *err)
 {
 	struct oci_quoted q;
 
 	(void)err_msg(err, -EINVAL, "%s: no such transport", oci_quote(&q, spec));
-	err_hint(err, "known: oci:DIR[:TAG]");
+	err_hint(err, "%s", known);
 	return -EINVAL;
 }
 
@@ -39,7 +41,8 @@ static const char *after_name(const char *spec, const char *name)
 	return strncmp(spec, name, n) == 0 && spec[n] == ':' ? spec + n + 1 : NULL;
 }
 
-int oci_source_open(const char *spec, struct oci_source **ret, struct err *err)
+int oci_source_open(const char *spec, const struct oci_remote *remote, struct oci_source **ret,
+		    struct err *err)
 {
 	for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++) {
 		const char *rest = after_name(spec, sources[i]->name);
@@ -52,7 +55,7 @@ int oci_source_open(const char *spec, struct oci_source **ret, struct err *err)
 		if (!src)
 			return err_set(err, -ENOMEM, "open '%s'", spec);
 		src->ops = sources[i];
-		r = src->ops->open(rest, &src->impl, err);
+		r = src->ops->open(rest, remote ? remote : &defaults, &src->impl, err);
 		if (r < 0) {
 			free(src);
 			return r;
@@ -60,7 +63,10 @@ int oci_source_open(const char *spec, struct oci_source **ret, struct err *err)
 		*ret = src;
 		return 0;
 	}
-	return unknown_transport(spec, err);
+	return unknown_transport(spec,
+				 "known: oci:DIR[:TAG], oci-archive:FILE[:TAG], "
+				 "docker-archive:FILE[:TAG]",
+				 err);
 }
 
 void oci_source_close(struct oci_source *src)
@@ -98,13 +104,33 @@ const char *oci_source_ref(const struct oci_source *src)
 	return src->ref;
 }
 
-int oci_source_blob(struct oci_source *src, const struct oci_descriptor *desc, int *ret_fd,
+int oci_source_blob(struct oci_source *src, const struct oci_descriptor *desc, struct oci_blob *ret,
 		    struct err *err)
 {
-	return src->ops->blob(src->impl, desc, ret_fd, err);
+	struct oci_blob blob = OCI_BLOB_INIT;
+	int r = src->ops->blob(src->impl, desc, &blob, err);
+
+	if (r == 0)
+		*ret = blob;
+	return r;
 }
 
-int oci_dest_open(const char *spec, struct oci_dest **ret, struct err *err)
+int oci_blob_finish(struct oci_blob *blob, struct err *err)
+{
+	struct oci_stream *stream = steal_ptr(&blob->stream);
+
+	/* first: who writes into the pipe learns from it that nobody reads any more */
+	closep(&blob->fd);
+	return stream ? stream->finish(stream, err) : 0;
+}
+
+void oci_blob_release(struct oci_blob *blob)
+{
+	(void)!oci_blob_finish(blob, NULL);
+}
+
+int oci_dest_open(const char *spec, const struct oci_remote *remote, struct oci_dest **ret,
+		  struct err *err)
 {
 	for (size_t i = 0; i < sizeof(dests) / sizeof(dests[0]); i++) {
 		const char *rest = after_name(spec, dests[i]->name);
@@ -117,7 +143,7 @@ int oci_dest_open(const char *spec, struct oci_dest **ret, struct err *err)
 		if (!dest)
 			return err_set(err, -ENOMEM, "open '%s'", spec);
 		dest->ops = dests[i];
-		r = dest->ops->open(rest, &dest->impl, err);
+		r = dest->ops->open(rest, remote ? remote : &defaults, &dest->impl, err);
 		if (r < 0) {
 			free(dest);
 			return r;
@@ -125,7 +151,7 @@ int oci_dest_open(const char *spec, struct oci_dest **ret, struct err *err)
 		*ret = dest;
 		return 0;
 	}
-	return unknown_transport(spec, err);
+	return unknown_transport(spec, "known: oci:DIR[:TAG], oci-archive:FILE[:TAG]", err);
 }
 
 void oci_dest_close(struct oci_dest *dest)

@@ -1,16 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
+#include <stdbool.h>
+
 #include "oci/document.h"
 
 /*
  * source, dest - where images come from and go to, by the transport names that
- * people know: "oci:DIR[:TAG]". Later: oci-archive:, docker-archive:, docker://.
+ * people know: "oci:DIR[:TAG]", "oci-archive:FILE[:TAG]" (the same in a tar),
+ * "docker-archive:FILE[:TAG]" (what docker save and podman save write; only read).
+ * Archives are read where they lie, never unpacked.
  */
 struct oci_source;
 
-/* -EINVAL: no such transport (@err lists them), -ENOENT and others: it is not there. */
-int oci_source_open(const char *spec, struct oci_source **ret, struct err *err)
-	__attribute__((warn_unused_result));
+/* What is needed to talk to a registry; the others do not look at it. Strings are borrowed. */
+struct oci_remote {
+	bool insecure; /* certificates are not checked; plain HTTP on this machine */
+	const char *creds; /* "USER:PASSWORD", or NULL */
+	const char *authfile; /* instead of where containers' auth.json is looked for, or NULL */
+};
+
+/* @remote may be NULL. -EINVAL: no such transport (@err lists them), -ENOENT and others: it is not
+ * there. */
+int oci_source_open(const char *spec, const struct oci_remote *remote, struct oci_source **ret,
+		    struct err *err) __attribute__((warn_unused_result));
 void oci_source_close(struct oci_source *src);
 static inline void oci_source_closep(struct oci_source **src)
 {
@@ -32,15 +44,34 @@ int oci_source_image(struct oci_source *src, const struct oci_platform *platform
  * have replaced by '-'. Borrowed. Valid after oci_source_image().
  */
 const char *oci_source_ref(const struct oci_source *src);
-/* A stream of the blob's bytes, not yet verified: an fd (owned by the caller) to be read to its
- * end. */
-int oci_source_blob(struct oci_source *src, const struct oci_descriptor *desc, int *ret_fd,
+/*
+ * A blob's bytes, not yet verified: read @fd from where it stands, to its end, or only as far as
+ * the blob's size when it is @bounded. Then ask oci_blob_finish() whether that was all of it: a
+ * download that broke off looks like an end.
+ */
+struct oci_blob {
+	int fd; /* owned */
+	bool bounded;
+	struct oci_stream *stream; /* what fills it, or NULL */
+};
+#define OCI_BLOB_INIT                                                                              \
+	{                                                                                          \
+		.fd = -1                                                                           \
+	}
+int oci_source_blob(struct oci_source *src, const struct oci_descriptor *desc, struct oci_blob *ret,
 		    struct err *err) __attribute__((warn_unused_result));
+/* Closes it. 0: nothing went wrong at the source (the reader may have stopped early). */
+int oci_blob_finish(struct oci_blob *blob, struct err *err) __attribute__((warn_unused_result));
+void oci_blob_release(struct oci_blob *blob);
+#define cleanup_oci_blob __attribute__((cleanup(oci_blob_release)))
 
 struct oci_dest;
-/* "oci:DIR[:TAG]": the layout is made when it is not there; what other tags it has stays. */
-int oci_dest_open(const char *spec, struct oci_dest **ret, struct err *err)
-	__attribute__((warn_unused_result));
+/*
+ * "oci:DIR[:TAG]": the layout is made when it is not there; what other tags it has stays.
+ * "oci-archive:FILE[:TAG]": a file that is there is replaced, at once, by oci_dest_image().
+ */
+int oci_dest_open(const char *spec, const struct oci_remote *remote, struct oci_dest **ret,
+		  struct err *err) __attribute__((warn_unused_result));
 /* Without oci_dest_image() nothing of the image becomes visible. */
 void oci_dest_close(struct oci_dest *dest);
 static inline void oci_dest_closep(struct oci_dest **dest)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,10 +12,12 @@
 #include "oci/reference.h"
 #include "oci/resolve.h"
 #include "oci/source_private.h"
+#include "oci/tarball.h"
 
 struct layout {
 	char *dir, *tag; /* tag may be NULL */
-	int fd;
+	int fd; /* the folder, or -1 */
+	struct oci_tarball *archive; /* or NULL */
 };
 
 static void layout_close(void *impl)
@@ -27,31 +30,89 @@ static void layout_close(void *impl)
 	free(l->tag);
 	if (l->fd >= 0)
 		(void)close(l->fd);
+	oci_tarball_close(l->archive);
 	free(l);
 }
 DEFINE_CLEANUP(struct layout *, layout_close)
 
-static int layout_open(const char *rest, void **ret_impl, struct err *err)
+static int layout_open(const char *rest, const struct oci_remote *remote, void **ret_impl,
+		       struct err *err)
 {
 	struct layout *l CLEANUP(layout_closep) = calloc(1, sizeof(*l));
 	int r;
 
+	(void)remote;
 	if (!l)
 		return err_set(err, -ENOMEM, "open layout");
 	l->fd = -1;
 	if (*rest == '\0')
 		return err_msg(err, -EINVAL, "'oci:' needs a folder: oci:DIR[:TAG]");
-	r = oci_layout_split(rest, &l->dir, &l->tag);
+	r = oci_layout_split(rest, S_IFDIR, &l->dir, &l->tag);
 	if (r < 0)
 		return err_set(err, r, "open layout");
 	l->fd = open(l->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (l->fd < 0)
 		return err_set(err, -errno, "open layout '%s'", l->dir);
-	r = oci_layout_check(l->fd, l->dir, err);
+	r = oci_layout_check_dir(l->fd, l->dir, err);
 	if (r < 0)
 		return r;
 	*ret_impl = steal_ptr(&l);
 	return 0;
+}
+
+static int archive_open(const char *rest, const struct oci_remote *remote, void **ret_impl,
+			struct err *err)
+{
+	struct layout *l CLEANUP(layout_closep) = calloc(1, sizeof(*l));
+	char *text cleanup_free = NULL;
+	size_t len;
+	int r;
+
+	(void)remote;
+	if (!l)
+		return err_set(err, -ENOMEM, "open archive");
+	l->fd = -1;
+	if (*rest == '\0')
+		return err_msg(err, -EINVAL, "'oci-archive:' needs a file: oci-archive:FILE[:TAG]");
+	r = oci_layout_split(rest, S_IFREG, &l->dir, &l->tag);
+	if (r < 0)
+		return err_set(err, r, "open archive");
+	r = oci_tarball_open(l->dir, &l->archive, err);
+	if (r < 0)
+		return r;
+	r = oci_tarball_read(l->archive, "oci-layout", OCI_LAYOUT_MARKER_MAX, &text, &len, err);
+	if (r == -ENOENT)
+		return err_msg(err, r, "'%s' is no OCI archive: it has no 'oci-layout'", l->dir);
+	if (r == 0)
+		r = oci_layout_check(text, len, l->dir, err);
+	if (r < 0)
+		return r;
+	*ret_impl = steal_ptr(&l);
+	return 0;
+}
+
+/* What is at its start, a fd that stands there: of a folder's file, or inside the archive. */
+static int open_blob(const struct layout *l, const struct oci_descriptor *desc, int *ret_fd,
+		     struct err *err)
+{
+	char path[OCI_BLOB_PATH_MAX + 1];
+	uint64_t size;
+	int r;
+
+	if (!l->archive)
+		return oci_layout_open_blob(l->fd, l->dir, desc, ret_fd, err);
+	oci_layout_blob_path(&desc->digest, path);
+	r = oci_tarball_size(l->archive, path, &size);
+	if (r == -ENOENT && oci_media_of(desc->media_type).kind == OCI_KIND_FOREIGN)
+		return err_msg(err, r,
+			       "layer %s is not distributed with the image ('%s'), and not in '%s'",
+			       desc->digest.text, desc->media_type, l->dir);
+	if (r == -ENOENT)
+		return err_msg(err, r, "blob %s is missing in '%s'", desc->digest.text, l->dir);
+	if (r == 0 && size != desc->size)
+		return err_msg(err, -EBADMSG, "blob %s: size is %" PRIu64 ", it should be %" PRIu64,
+			       desc->digest.text, size, desc->size);
+	return oci_tarball_open_member(l->archive, path, ret_fd, err);
 }
 
 static int layout_fetch(void *ctx, const struct oci_descriptor *desc, char **ret, struct err *err)
@@ -59,7 +120,7 @@ static int layout_fetch(void *ctx, const struct oci_descriptor *desc, char **ret
 	struct layout *l = ctx;
 	char *text cleanup_free = NULL;
 	int fd cleanup_close = -1;
-	int r = oci_layout_open_blob(l->fd, l->dir, desc, &fd, err);
+	int r = open_blob(l, desc, &fd, err);
 
 	if (r < 0)
 		return r;
@@ -207,6 +268,21 @@ static char *layout_ref(const struct layout *l, const struct oci_index_entry *e)
 	return oci_reference_for_folder(name, tag);
 }
 
+static int read_index(const struct layout *l, char **ret, size_t *ret_len, struct err *err)
+{
+	int r;
+
+	if (l->archive) {
+		r = oci_tarball_read(l->archive, "index.json", JSON_SIZE_MAX, ret, ret_len, err);
+		return r == -ENOENT ? err_msg(err, r, "'%s' has no 'index.json'", l->dir) : r;
+	}
+	r = io_read_file(l->fd, "index.json", JSON_SIZE_MAX, ret, ret_len);
+	if (r == -EFBIG)
+		return err_msg(err, -EBADMSG, "'%s/index.json' has more than %u bytes", l->dir,
+			       JSON_SIZE_MAX);
+	return r < 0 ? err_set(err, r, "read '%s/index.json'", l->dir) : 0;
+}
+
 static int layout_image(void *impl, const struct oci_platform *platform, struct oci_image **ret,
 			char **ret_ref, struct err *err)
 {
@@ -218,13 +294,10 @@ static int layout_image(void *impl, const struct oci_platform *platform, struct 
 	struct oci_descriptor desc;
 	char *text cleanup_free = NULL, *ref;
 	size_t len;
-	int r = io_read_file(l->fd, "index.json", JSON_SIZE_MAX, &text, &len);
+	int r = read_index(l, &text, &len, err);
 
-	if (r == -EFBIG)
-		return err_msg(err, -EBADMSG, "'%s/index.json' has more than %u bytes", l->dir,
-			       JSON_SIZE_MAX);
 	if (r < 0)
-		return err_set(err, r, "read '%s/index.json'", l->dir);
+		return r;
 	r = oci_index_parse(text, len, NULL, &index, err);
 	if (r == 0)
 		r = l->tag ? find_tag(l, &index, &entry, err)
@@ -244,16 +317,26 @@ static int layout_image(void *impl, const struct oci_platform *platform, struct 
 	return 0;
 }
 
-static int layout_blob(void *impl, const struct oci_descriptor *desc, int *ret_fd, struct err *err)
+static int layout_blob(void *impl, const struct oci_descriptor *desc, struct oci_blob *ret,
+		       struct err *err)
 {
 	struct layout *l = impl;
 
-	return oci_layout_open_blob(l->fd, l->dir, desc, ret_fd, err);
+	ret->bounded = l->archive != NULL;
+	return open_blob(l, desc, &ret->fd, err);
 }
 
 const struct oci_source_ops oci_source_layout = {
 	.name = "oci",
 	.open = layout_open,
+	.close = layout_close,
+	.image = layout_image,
+	.blob = layout_blob,
+};
+
+const struct oci_source_ops oci_source_archive = {
+	.name = "oci-archive",
+	.open = archive_open,
 	.close = layout_close,
 	.image = layout_image,
 	.blob = layout_blob,

@@ -151,13 +151,14 @@ static int find_layer_locked(struct import *im, const struct oci_layer_ref *ref,
 
 struct work {
 	struct store_tmp tmp;
-	int blob, copy, data, side, index, dir;
+	struct oci_blob blob;
+	int copy, data, side, index, dir;
 	bool own_blob; /* the blob's copy is in our folder */
 };
 
 static void work_release(struct work *w)
 {
-	closep(&w->blob);
+	oci_blob_release(&w->blob);
 	closep(&w->copy);
 	closep(&w->data);
 	closep(&w->side);
@@ -199,8 +200,8 @@ static int open_blob(struct work *w, const struct import_job *job, struct err *e
 {
 	if (!job->own)
 		return job->open(job->ctx, &job->layer->desc, &w->blob, err);
-	w->blob = openat(job->own->fd, job->own_name, O_RDONLY | O_CLOEXEC);
-	return w->blob < 0 ? err_set(err, -errno, "open the new layer") : 0;
+	w->blob.fd = openat(job->own->fd, job->own_name, O_RDONLY | O_CLOEXEC);
+	return w->blob.fd < 0 ? err_set(err, -errno, "open the new layer") : 0;
 }
 
 /* Everything on disk before it gets a name. */
@@ -210,7 +211,7 @@ static int sync_all(struct work *w, uint64_t side_size, struct err *err)
 		return err_set(err, -errno, "remove an empty file");
 	if (fdatasync(w->data) < 0 || fdatasync(w->index) < 0 ||
 	    (side_size > 0 && fdatasync(w->side) < 0) ||
-	    fdatasync(w->copy >= 0 ? w->copy : w->blob) < 0 || fsync(w->dir) < 0)
+	    fdatasync(w->copy >= 0 ? w->copy : w->blob.fd) < 0 || fsync(w->dir) < 0)
 		return err_set(err, -errno, "sync the layer");
 	return 0;
 }
@@ -277,11 +278,25 @@ static int place_folder(struct import *im, struct work *w, const char *id, struc
 	return r < 0 ? r : store_publish(&w->tmp, "l", path, err);
 }
 
+/* A source that failed explains why the blob was too short, or what else the reader made of it. */
+static int blob_end(struct work *w, int r, struct err *err)
+{
+	struct err why = ERR_INIT;
+	int failed;
+
+	if (!w->blob.stream)
+		return r;
+	failed = oci_blob_finish(&w->blob, &why);
+	if (failed < 0 && err)
+		*err = why;
+	return failed < 0 ? failed : r;
+}
+
 static int bring_in(struct import *im, const struct import_job *job, struct import_layer *ret,
 		    struct err *err)
 {
 	struct work w CLEANUP(work_release) = {.tmp = STORE_TMP_INIT,
-					       .blob = -1,
+					       .blob = OCI_BLOB_INIT,
 					       .copy = -1,
 					       .data = -1,
 					       .side = -1,
@@ -297,7 +312,8 @@ static int bring_in(struct import *im, const struct import_job *job, struct impo
 		return r;
 	r = oci_layer_in(
 		&(struct oci_layer_job){
-			.blob_fd = w.blob,
+			.blob_fd = w.blob.fd,
+			.bounded = w.blob.bounded,
 			.layer = job->layer,
 			.limits = job->limits,
 			.data_fd = w.data,
@@ -308,6 +324,7 @@ static int bring_in(struct import *im, const struct import_job *job, struct impo
 			.cancel = job->cancel,
 		},
 		&result, err);
+	r = blob_end(&w, r, err);
 	if (r == 0)
 		r = sync_all(&w, result.side_size, err);
 	if (r < 0)

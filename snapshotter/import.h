@@ -5,6 +5,7 @@
 
 #include "oci/document.h"
 #include "oci/layer_in.h"
+#include "oci/source.h"
 #include "snapshotter/image_private.h"
 #include "snapshotter/store_private.h"
 
@@ -38,9 +39,10 @@ struct import_job {
 	const struct oci_limits *limits; /* NULL: defaults */
 	_Atomic uint64_t *progress; /* bytes of blobs that are done */
 	const _Atomic bool *cancel;
-	/* Where the blob comes from: only asked when it is needed. The fd is owned by the caller of
-	 * open. */
-	int (*open)(void *ctx, const struct oci_descriptor *desc, int *ret_fd, struct err *err);
+	/* Where the blob comes from: only asked when it is needed; released by the caller of open.
+	 */
+	int (*open)(void *ctx, const struct oci_descriptor *desc, struct oci_blob *ret,
+		    struct err *err);
 	void *ctx;
 	/* Or a file of the caller's own folder in tmp/, which is moved instead of copied. */
 	struct store_tmp *own;

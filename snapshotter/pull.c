@@ -31,13 +31,14 @@ struct puller {
 	struct err err;
 };
 
-static int open_blob(void *ctx, const struct oci_descriptor *desc, int *ret_fd, struct err *err)
+static int open_blob(void *ctx, const struct oci_descriptor *desc, struct oci_blob *ret,
+		     struct err *err)
 {
 	struct puller *p = ctx;
 	int r;
 
 	(void)pthread_mutex_lock(&p->lock);
-	r = oci_source_blob(p->source, desc, ret_fd, err);
+	r = oci_source_blob(p->source, desc, ret, err);
 	(void)pthread_mutex_unlock(&p->lock);
 	return r;
 }
@@ -183,7 +184,7 @@ int snap_pull(struct snap_store *store, const char *source, const struct snap_pu
 		platform = &here;
 	}
 	if (r == 0)
-		r = oci_source_open(source, &src, err);
+		r = oci_source_open(source, opt->remote, &src, err);
 	if (r == 0)
 		r = oci_source_image(src, platform, &image, err);
 	if (r < 0)

@@ -2,6 +2,7 @@
 #pragma once
 #include "oci/document.h"
 #include "oci/layer_in.h"
+#include "oci/source.h"
 #include "snapshotter/store.h"
 
 /*
@@ -11,6 +12,7 @@ struct snap_pull_options {
 	const char *name; /* REF; NULL: the one that the source says */
 	const struct oci_platform *platform; /* NULL: this machine's */
 	const struct oci_limits *limits; /* NULL: defaults */
+	const struct oci_remote *remote; /* NULL: defaults */
 	unsigned int jobs; /* layers at once; 0: as many as there are CPUs */
 	/* NULL, or called now and then from one thread: bytes of blobs that are done, and of all */
 	void (*progress)(void *ctx, uint64_t done, uint64_t total);
@@ -31,6 +33,8 @@ struct snap_pull_result {
 int snap_pull(struct snap_store *store, const char *source, const struct snap_pull_options *opt,
 	      struct snap_pull_result *ret, struct err *err) __attribute__((warn_unused_result));
 
-/* All blobs as they came, manifest and config: digests stay. @ret_manifest may be NULL. */
+/* All blobs as they came, manifest and config: digests stay. @remote and @ret_manifest may be
+ * NULL. */
 int snap_push(struct snap_store *store, const char *ref, const char *dest,
-	      struct digest *ret_manifest, struct err *err) __attribute__((warn_unused_result));
+	      const struct oci_remote *remote, struct digest *ret_manifest, struct err *err)
+	__attribute__((warn_unused_result));

@@ -28,7 +28,7 @@ static int push_blob(struct snap_store *store, struct oci_dest *dest,
 }
 
 int snap_push(struct snap_store *store, const char *ref, const char *spec,
-	      struct digest *ret_manifest, struct err *err)
+	      const struct oci_remote *remote, struct digest *ret_manifest, struct err *err)
 {
 	struct snap_image_info info cleanup_snap_image_info = {.ref = NULL};
 	struct oci_image *image cleanup_oci_image = NULL;
@@ -40,7 +40,7 @@ int snap_push(struct snap_store *store, const char *ref, const char *spec,
 	if (r == 0)
 		r = snap_image_load(store, &info.manifest, &image, err);
 	if (r == 0)
-		r = oci_dest_open(spec, &dest, err);
+		r = oci_dest_open(spec, remote, &dest, err);
 	for (size_t i = 0; r == 0 && i < image->n_layers; i++)
 		r = push_blob(store, dest, &image->layers[i].desc, err);
 	if (r == 0)

@@ -113,9 +113,13 @@ const struct cmd cmd_pull = {
 	.summary = "Bring an image into the store",
 	.usage = "[--name REF] [--platform OS/ARCH[/VARIANT]] [--jobs N] [--limit NAME=VALUE]... "
 		 "SOURCE",
-	.help = "SOURCE is oci:DIR[:TAG], an OCI image layout. Every digest and size is verified; "
-		"the\n"
-		"image is in the store with all of its layers or not at all. Prints its REF.",
+	.help = "SOURCE is one of\n"
+		"  oci:DIR[:TAG]              an OCI image layout\n"
+		"  oci-archive:FILE[:TAG]     the same in a tar\n"
+		"  docker-archive:FILE[:TAG]  what docker save and podman save write\n"
+		"Every digest and size is verified; the image is in the store with all of its "
+		"layers or\n"
+		"not at all. Prints its REF.",
 	.options = options,
 	.options_size = sizeof(struct options),
 	.min_args = 1,

@@ -5,7 +5,7 @@
 static int run(struct cmd_context *c, const void *o, int argc, char **argv, struct err *err)
 {
 	struct digest manifest;
-	int r = snap_push(c->store, argv[0], argv[1], &manifest, err);
+	int r = snap_push(c->store, argv[0], argv[1], NULL, &manifest, err);
 
 	(void)o;
 	(void)argc;
@@ -31,8 +31,11 @@ const struct cmd cmd_push = {
 	.name = "push",
 	.summary = "Copy an image out of the store",
 	.usage = "REF DEST",
-	.help = "DEST is oci:DIR[:TAG]: the layout is made when it is not there, other tags in it "
-		"stay.\n"
+	.help = "DEST is one of\n"
+		"  oci:DIR[:TAG]           an OCI image layout: made when it is not there, other "
+		"tags in\n"
+		"                          it stay\n"
+		"  oci-archive:FILE[:TAG]  the same in a tar, which is replaced when it is there\n"
 		"Blobs go out byte for byte as they came in. Prints the manifest's digest.",
 	.min_args = 2,
 	.max_args = 2,

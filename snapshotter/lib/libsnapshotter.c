@@ -119,7 +119,7 @@ int snapshotter_push(struct snapshotter *s, const char *ref, const char *dest, c
 	int r = begin(s, ref && dest ? ref : NULL);
 
 	if (r == 0)
-		r = snap_push(s->store, ref, dest, &manifest, &s->err);
+		r = snap_push(s->store, ref, dest, NULL, &manifest, &s->err);
 	if (r == 0)
 		r = copy_text(s, manifest.text, ret_digest);
 	return end(s, r);

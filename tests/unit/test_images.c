@@ -101,7 +101,7 @@ static void setup(void)
 	commit_image(s, "made:latest", "c", &result);
 	ck_assert_uint_eq(result.layers, 3);
 	ck_assert_uint_eq(result.new_layers, 3);
-	ck_assert_int_eq(snap_push(s, "made", layout, &made, NULL), 0);
+	ck_assert_int_eq(snap_push(s, "made", layout, NULL, &made, NULL), 0);
 	ck_assert(digest_equal(&made, &result.manifest));
 	/* the same once more gives the same */
 	commit_image(s, "again", "c", &result);
@@ -181,7 +181,7 @@ START_TEST(test_pull)
 	ck_assert_uint_eq(n, 3);
 	free(layers);
 	(void)snprintf(out, sizeof(out), "oci:%s/out:u", top);
-	ck_assert_int_eq(snap_push(s, "x:1", out, &pushed, NULL), 0);
+	ck_assert_int_eq(snap_push(s, "x:1", out, NULL, &pushed, NULL), 0);
 	ck_assert(digest_equal(&pushed, &made));
 	ck_assert_uint_eq(broken(s, 0), 0);
 	ck_assert_int_eq(count_entries("tmp"), 0);

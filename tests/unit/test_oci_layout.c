@@ -95,7 +95,7 @@ static int push(const char *to, const char *layer, const char *arch, const char 
 
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(io_write_full(fd, layer, strlen(layer)), 0);
-	r = oci_dest_open(to, &dest, &err);
+	r = oci_dest_open(to, NULL, &dest, &err);
 	if (r < 0)
 		return r;
 	r = oci_dest_blob(dest, &image->layers[0].desc, fd, &err);
@@ -112,17 +112,18 @@ static int pull(const char *from, const char *platform, char ret_ref[128], struc
 	struct oci_source *src cleanup_oci_source = NULL;
 	struct oci_image *image cleanup_oci_image = NULL;
 	struct oci_platform p;
-	int fd cleanup_close = -1, r;
+	struct oci_blob blob cleanup_oci_blob = OCI_BLOB_INIT;
+	int r;
 
 	ck_assert_int_eq(oci_platform_parse(platform, &p, NULL), 0);
-	r = oci_source_open(from, &src, err);
+	r = oci_source_open(from, NULL, &src, err);
 	if (r == 0)
 		r = oci_source_image(src, &p, &image, err);
 	if (r < 0)
 		return r;
 	if (ret_ref)
 		snprintf(ret_ref, 128, "%s", oci_source_ref(src));
-	return oci_source_blob(src, &image->layers[0].desc, &fd, err);
+	return oci_source_blob(src, &image->layers[0].desc, &blob, err);
 }
 
 static int pull_error(const char *from, const char *why)
@@ -261,7 +262,7 @@ START_TEST(refuses_wrong_content)
 	struct err err = ERR_INIT;
 
 	ck_assert_int_eq(io_write_full(fd, "other", 5), 0);
-	ck_assert_int_eq(oci_dest_open(spec_of("a:x"), &dest, &err), 0);
+	ck_assert_int_eq(oci_dest_open(spec_of("a:x"), NULL, &dest, &err), 0);
 	ck_assert_int_eq(oci_dest_blob(dest, &image->layers[0].desc, fd, &err), -EBADMSG);
 	ck_assert_int_eq(io_write_full(fd, "more", 4), 0);
 	ck_assert_int_eq(oci_dest_blob(dest, &image->layers[0].desc, fd, &err), -EBADMSG);
