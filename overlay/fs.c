@@ -137,6 +137,7 @@ int ovl_fs_open(const struct ovl_config *c, struct ovl_fs **ret, struct err *err
 	fs->has_upper = c->upper && c->work;
 	fs->redirect_dir = c->redirect_dir;
 	fs->volatile_ = c->volatile_;
+	fs->owned = !c->timeout_set;
 	fs->timeout = c->timeout_set ? c->timeout_ms / 1000.0 : TIMEOUT_NEVER;
 	fs->uid = geteuid();
 	fs->gid = getegid();
@@ -153,8 +154,9 @@ int ovl_fs_open(const struct ovl_config *c, struct ovl_fs **ret, struct err *err
 	pthread_cond_init(&fs->copy_done, NULL);
 	fs->fds = ovl_real_cache_new(dirfds_max());
 	fs->numbers = ovl_numbers_new((unsigned int)c->n_lowers + 1);
+	fs->listings = ovl_listings_new();
 	r = ovl_table_init(&fs->table);
-	if (r < 0 || !fs->fds || !fs->numbers)
+	if (r < 0 || !fs->fds || !fs->numbers || !fs->listings)
 		r = err_set(err, -ENOMEM, "open the overlay");
 	if (r == 0 && !fs->has_upper && c->n_lowers == 0)
 		r = err_msg(err, -EINVAL, "no layers: lowerdir= is missing");
@@ -195,6 +197,7 @@ void ovl_fs_close(struct ovl_fs *fs)
 {
 	if (!fs)
 		return;
+	ovl_listings_free(fs, fs->listings);
 	drop_nodes(fs);
 	ovl_node_unref(fs, NULL);
 	ovl_table_release(&fs->table);

@@ -5,6 +5,7 @@
 
 #include "overlay/lower.h"
 #include "overlay/overlay.h"
+#include "overlay/session_io.h"
 
 /*
  * fs - one overlay, opened: its layers, its upper, and the nodes the kernel
@@ -64,6 +65,7 @@ struct ovl_table {
 };
 
 struct ovl_numbers; /* number.c */
+struct ovl_listings; /* readdir.c */
 
 enum ovl_mark {
 	OVL_MARK_OPAQUE,
@@ -85,6 +87,11 @@ struct ovl_fs {
 	unsigned int upper_batch; /* of inodes that are born in the upper */
 
 	bool has_upper, redirect_dir, volatile_;
+	struct ovl_listings *listings;
+	struct ovl_session_io io;
+	bool owned; /* nobody else changes the upper: the kernel may believe all it knows */
+	bool no_handles; /* OPEN is answered ENOSYS: requests on files come without one */
+	bool kills; /* FUSE_HANDLE_KILLPRIV_V2: set-id bits are ours to take away */
 	double timeout; /* seconds that the kernel may believe names and attributes */
 	bool owner_xattr; /* owners that we may not set are kept in an xattr */
 	uid_t uid; /* who we are: what needs no chown */
@@ -105,6 +112,9 @@ struct ovl_fs {
 	pthread_cond_t copy_done;
 };
 
+/* readdir.c: the listings that are under way: at most 64 are kept. NULL: no memory. */
+struct ovl_listings *ovl_listings_new(void);
+void ovl_listings_free(struct ovl_fs *fs, struct ovl_listings *l); /* NULL is fine */
 int ovl_fs_open(const struct ovl_config *c, struct ovl_fs **ret, struct err *err) OVL_MUST;
 void ovl_fs_close(struct ovl_fs *fs); /* NULL is fine */
 /* work.c: the work directory. */

@@ -167,6 +167,33 @@ static int set_size(struct ovl_fs *fs, struct ovl_node *n, off_t size, struct ov
 	return ovl_sys_truncate(fd, size);
 }
 
+static bool in_group(const struct ovl_cred *cred, gid_t gid)
+{
+	return cred->uid == 0 || cred->gid == gid ||
+	       (cred->in_group && cred->in_group(cred->ctx, gid));
+}
+
+/* What a write or chown takes (inode(7)): set-group-id means something else where the group may not
+ * execute, and goes only from who could not set it. */
+static int kill_bits(struct ovl_fs *fs, struct ovl_node *n, struct stat *attr, unsigned int *set,
+		     const struct ovl_cred *cred)
+{
+	struct stat st;
+	int r;
+
+	if (S_ISDIR(n->type) || S_ISLNK(n->type) || *set & OVL_SET_MODE)
+		return 0;
+	r = ovl_getattr(fs, n, &st);
+	if (r < 0)
+		return r;
+	attr->st_mode = st.st_mode & ~(mode_t)S_ISUID;
+	if (st.st_mode & S_IXGRP || (cred && !in_group(cred, st.st_gid)))
+		attr->st_mode &= ~(mode_t)S_ISGID;
+	if (attr->st_mode != st.st_mode)
+		*set |= OVL_SET_MODE;
+	return 0;
+}
+
 /*
  * chmod by one who may not set the bit has lost it in the kernel already. So if it is still there,
  * this is a write that takes suid away, where FUSE forgets sgid without group execution.
@@ -179,7 +206,7 @@ static void strip_sgid(struct ovl_fs *fs, struct ovl_node *n, struct stat *attr,
 	if (!(attr->st_mode & S_ISGID) || cred->uid == 0 || !S_ISREG(n->type) ||
 	    ovl_getattr(fs, n, &st) < 0)
 		return;
-	if (st.st_gid != cred->gid && !(cred->in_group && cred->in_group(cred->ctx, st.st_gid)))
+	if (!in_group(cred, st.st_gid))
 		attr->st_mode &= ~(mode_t)S_ISGID;
 }
 
@@ -196,6 +223,8 @@ int ovl_setattr(struct ovl_fs *fs, struct ovl_node *n, const struct stat *attr, 
 	r = ovl_copy_up(fs, n, keep);
 	if (r == 0 && set & OVL_SET_SIZE)
 		r = set_size(fs, n, attr->st_size, file);
+	if (r == 0 && set & OVL_SET_KILL)
+		r = kill_bits(fs, n, &fixed, &set, cred);
 	if (r < 0)
 		return r;
 	if (set & OVL_SET_MODE && cred)

@@ -36,6 +36,8 @@ enum ovl_set {
 	OVL_SET_MTIME = 1 << 5,
 	OVL_SET_ATIME_NOW = 1 << 6,
 	OVL_SET_MTIME_NOW = 1 << 7,
+	OVL_SET_KILL =
+		1 << 8, /* take set-user-id away, and set-group-id where the group may execute */
 };
 struct ovl_file;
 /* @file: an open handle for a size, may be NULL, as @cred may be. */
@@ -116,20 +118,20 @@ int ovl_rename(struct ovl_fs *fs, struct ovl_node *parent, const char *name,
 int ovl_acl_inherit(const void *acl, size_t len, mode_t *mode, void **ret,
 		    size_t *ret_len) OVL_MUST;
 
-/* readdir: one listing for each handle. */
-struct ovl_dir;
+/* readdir */
 struct ovl_dirent {
 	const char *name; /* borrowed until the next call */
 	uint64_t ino; /* as seen in st_ino */
 	unsigned int type; /* DT_ */
 	uint64_t next; /* offset behind it */
 };
-int ovl_dir_open(struct ovl_fs *fs, struct ovl_node *n, struct ovl_dir **ret) OVL_MUST;
-void ovl_dir_close(struct ovl_fs *fs, struct ovl_dir *d);
 typedef int (*ovl_dir_fn)(void *ctx, const struct ovl_dirent *e);
-/* From offset @off until @fn returns non-zero: positive is no error. 0: the first; it is read anew
- * then. */
-int ovl_dir_read(struct ovl_fs *fs, struct ovl_dir *d, uint64_t off, ovl_dir_fn fn,
+/*
+ * From offset @off until @fn returns non-zero: positive is no error. 0: the first; it is read anew
+ * then. Whoever goes on to the end, where @fn is not called at all, sees one state of the
+ * directory.
+ */
+int ovl_dir_read(struct ovl_fs *fs, struct ovl_node *n, uint64_t off, ovl_dir_fn fn,
 		 void *ctx) OVL_MUST;
 int ovl_dir_sync(struct ovl_fs *fs, struct ovl_node *n) OVL_MUST;
 

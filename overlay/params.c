@@ -47,6 +47,7 @@ enum opt_key {
 	KEY_VOLATILE,
 	KEY_FSYNC,
 	KEY_THREADED,
+	KEY_NOOPEN,
 	KEY_BATCH,
 	KEY_TIMEOUT,
 	KEY_MAX_WRITE,
@@ -75,6 +76,7 @@ static const struct opt table[] = {
 	{"fsync", OPT_SWITCH, KEY_FSYNC},
 	{"threaded", OPT_SWITCH, KEY_THREADED},
 	{"ino_batch", OPT_NUMBER, KEY_BATCH},
+	{"noopen", OPT_SWITCH, KEY_NOOPEN},
 	{"timeout", OPT_SECONDS, KEY_TIMEOUT},
 	{"max_write", OPT_NUMBER, KEY_MAX_WRITE},
 	{"fsname", OPT_TEXT, KEY_SOURCE},
@@ -321,6 +323,10 @@ static void set_flag(struct ovl_config *c, enum opt_key key, bool on)
 		break;
 	case KEY_THREADED:
 		c->threads = on ? 0 : 1;
+		break;
+	case KEY_NOOPEN:
+		c->noopen = on;
+		c->noopen_set = true;
 		break;
 	case KEY_NONE:
 	case KEY_UPPER:
@@ -582,6 +588,8 @@ const char *ovl_params_help(void)
 	       "  volatile, fsync=0         no syncs: fast, and worthless after a crash of the "
 	       "machine\n"
 	       "  timeout=SECONDS           how long the kernel may keep names and attributes\n"
+	       "  noopen=0|1                the kernel opens and closes files without asking "
+	       "(where it can)\n"
 	       "  ino_batch=N               first batch of 2^32 inode numbers of this mount (0)\n"
 	       "  threaded=0|1              answer requests one after the other, or at once (1)\n"
 	       "  allow_other               other users may enter (default for root)\n"

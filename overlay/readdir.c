@@ -16,8 +16,15 @@
  * A merged directory is read as a whole when a listing starts (offset 0) and served from there:
  * offsets stay what they are, whatever happens in the directory meanwhile. A directory of one index
  * layer alone is served from the index itself.
+ *
+ * Requests come without handles. The offset names the listing it goes on with, and a listing is
+ * kept until its end was told. One that is gone, for there are too many, is read anew.
  */
-#define OFF_FIRST 2 /* 1 is behind ".", 2 behind ".." */
+#define OFF_FIRST    2 /* 1 is behind ".", 2 behind ".." */
+#define OFF_BITS     40 /* of a position; above them the number of the listing */
+#define OFF_MASK     ((1ULL << OFF_BITS) - 1)
+#define NUMBER_MASK  ((1ULL << (62 - OFF_BITS)) - 1)
+#define LISTINGS_MAX 64
 
 struct item {
 	size_t name; /* offset in names */
@@ -28,9 +35,10 @@ struct item {
 };
 
 struct ovl_dir {
+	struct ovl_dir *next; /* older; under listings->lock */
 	struct ovl_node *node; /* a reference */
-	pthread_mutex_t lock;
-	bool loaded; /* under lock, as all below */
+	uint64_t number; /* 0: has none, and is not kept */
+	bool loaded;
 	bool streams;
 	struct strbuf names; /* NUL-terminated, one behind the other */
 	struct item *items;
@@ -38,14 +46,20 @@ struct ovl_dir {
 	size_t *slots, n_slots; /* hash of names while layers are merged: item + 1 */
 };
 
-int ovl_dir_open(struct ovl_fs *fs, struct ovl_node *n, struct ovl_dir **ret)
+struct ovl_listings {
+	pthread_mutex_t lock;
+	struct ovl_dir *newest; /* under lock: those nobody reads from now */
+	unsigned int count; /* under lock */
+	uint64_t number; /* under lock: of the last one that got one */
+};
+
+static int dir_new(struct ovl_fs *fs, struct ovl_node *n, struct ovl_dir **ret)
 {
 	struct ovl_dir *d = calloc(1, sizeof(*d));
 
 	if (!d)
 		return -ENOMEM;
 	strbuf_init(&d->names);
-	pthread_mutex_init(&d->lock, NULL);
 	d->node = ovl_node_ref(fs, n);
 	*ret = d;
 	return 0;
@@ -61,14 +75,84 @@ static void drop_items(struct ovl_dir *d)
 	d->loaded = false;
 }
 
-void ovl_dir_close(struct ovl_fs *fs, struct ovl_dir *d)
+static void dir_free(struct ovl_fs *fs, struct ovl_dir *d)
 {
+	if (!d)
+		return;
 	drop_items(d);
 	free(d->items);
 	strbuf_release(&d->names);
-	pthread_mutex_destroy(&d->lock);
 	ovl_node_unref(fs, d->node);
 	free(d);
+}
+
+struct ovl_listings *ovl_listings_new(void)
+{
+	struct ovl_listings *l = calloc(1, sizeof(*l));
+
+	if (l)
+		pthread_mutex_init(&l->lock, NULL);
+	return l;
+}
+
+void ovl_listings_free(struct ovl_fs *fs, struct ovl_listings *l)
+{
+	struct ovl_dir *d;
+
+	if (!l)
+		return;
+	while ((d = l->newest)) {
+		l->newest = d->next;
+		dir_free(fs, d);
+	}
+	pthread_mutex_destroy(&l->lock);
+	free(l);
+}
+
+/* Takes the listing out, so that it is this request's alone; NULL when it is not kept any more. */
+static struct ovl_dir *listing_take(struct ovl_listings *l, struct ovl_node *n, uint64_t number)
+{
+	struct ovl_dir **at, *d;
+
+	pthread_mutex_lock(&l->lock);
+	for (at = &l->newest; *at && ((*at)->number != number || (*at)->node != n);)
+		at = &(*at)->next;
+	d = *at;
+	if (d) {
+		*at = d->next;
+		l->count--;
+	}
+	pthread_mutex_unlock(&l->lock);
+	return d;
+}
+
+static void listing_keep(struct ovl_fs *fs, struct ovl_listings *l, struct ovl_dir *d)
+{
+	struct ovl_dir **at, *old = NULL;
+
+	pthread_mutex_lock(&l->lock);
+	d->next = l->newest;
+	l->newest = d;
+	if (++l->count > LISTINGS_MAX) {
+		for (at = &l->newest; (*at)->next;)
+			at = &(*at)->next;
+		old = *at;
+		*at = NULL;
+		l->count--;
+	}
+	pthread_mutex_unlock(&l->lock);
+	dir_free(fs, old);
+}
+
+static uint64_t listing_number(struct ovl_listings *l)
+{
+	uint64_t number;
+
+	pthread_mutex_lock(&l->lock);
+	l->number = l->number % NUMBER_MASK + 1;
+	number = l->number;
+	pthread_mutex_unlock(&l->lock);
+	return number;
 }
 
 static unsigned int hash_name(const char *name)
@@ -201,8 +285,11 @@ static int add_lower(void *ctx, const struct ovl_lower_entry *e)
 	return r < 0 ? r : add_item(c->d, e->name, number, e->type, e->whiteout);
 }
 
-/* Fills the listing; whiteouts are taken out again. */
-static int load(struct ovl_fs *fs, struct ovl_dir *d)
+/*
+ * Fills the listing; whiteouts are taken out again. @under_way: it began as a stream, and what has
+ * come into the upper since then is not part of it.
+ */
+static int load(struct ovl_fs *fs, struct ovl_dir *d, bool under_way)
 {
 	struct ovl_node *n = d->node;
 	struct lower_ctx c = {.fs = fs, .d = d};
@@ -210,8 +297,8 @@ static int load(struct ovl_fs *fs, struct ovl_dir *d)
 	int r = 0;
 
 	drop_items(d);
-	d->streams = !ovl_node_has(n, OVL_NODE_UPPER | OVL_NODE_ORPHAN) && n->n_lowers == 1 &&
-		     n->one->layer->streams;
+	d->streams = (under_way || !ovl_node_has(n, OVL_NODE_UPPER | OVL_NODE_ORPHAN)) &&
+		     n->n_lowers == 1 && n->one->layer->streams;
 	if (!d->streams && !ovl_node_has(n, OVL_NODE_ORPHAN)) {
 		if (ovl_node_has(n, OVL_NODE_UPPER))
 			r = load_upper(fs, d);
@@ -288,16 +375,11 @@ static int read_dots(struct ovl_fs *fs, struct ovl_dir *d, uint64_t off, ovl_dir
 	return r;
 }
 
-int ovl_dir_read(struct ovl_fs *fs, struct ovl_dir *d, uint64_t off, ovl_dir_fn fn, void *ctx)
+static int read_from(struct ovl_fs *fs, struct ovl_dir *d, uint64_t off, ovl_dir_fn fn, void *ctx)
 {
 	uint64_t pos = off > OFF_FIRST ? off - OFF_FIRST : 0;
-	int r = 0;
+	int r = read_dots(fs, d, off, fn, ctx);
 
-	pthread_mutex_lock(&d->lock);
-	if (off == 0 || !d->loaded)
-		r = load(fs, d);
-	if (r == 0)
-		r = read_dots(fs, d, off, fn, ctx);
 	if (r == 0 && d->streams)
 		r = stream(fs, d, pos, fn, ctx);
 	for (size_t i = pos; r == 0 && !d->streams && i < d->n_items; i++) {
@@ -308,7 +390,48 @@ int ovl_dir_read(struct ovl_fs *fs, struct ovl_dir *d, uint64_t off, ovl_dir_fn 
 
 		r = fn(ctx, &de);
 	}
-	pthread_mutex_unlock(&d->lock);
+	return r;
+}
+
+struct numbered_ctx {
+	struct ovl_dir *dir;
+	ovl_dir_fn fn;
+	void *ctx;
+	bool told;
+};
+
+/* Puts the listing's number into the offset. */
+static int numbered(void *ctx, const struct ovl_dirent *e)
+{
+	struct numbered_ctx *c = ctx;
+	struct ovl_dirent de = *e;
+
+	c->told = true;
+	de.next |= c->dir->number << OFF_BITS;
+	return c->fn(c->ctx, &de);
+}
+
+int ovl_dir_read(struct ovl_fs *fs, struct ovl_node *n, uint64_t off, ovl_dir_fn fn, void *ctx)
+{
+	struct numbered_ctx c = {.fn = fn, .ctx = ctx};
+	uint64_t number = off >> OFF_BITS;
+	struct ovl_dir *d = number ? listing_take(fs->listings, n, number) : NULL;
+	int r = 0;
+
+	if (!d)
+		r = dir_new(fs, n, &d);
+	if (r == 0 && !d->loaded)
+		r = load(fs, d, number == 0 && off > OFF_FIRST);
+	if (r == 0) {
+		if (!d->streams && !d->number)
+			d->number = number ? number : listing_number(fs->listings);
+		c.dir = d;
+		r = read_from(fs, d, off & OFF_MASK, numbered, &c);
+	}
+	if (r >= 0 && c.told && d->number)
+		listing_keep(fs, fs->listings, d);
+	else
+		dir_free(fs, d);
 	return r > 0 ? 0 : r;
 }
 
@@ -321,12 +444,14 @@ static int not_empty(void *ctx, const struct ovl_dirent *e)
 int ovl_check_empty(struct ovl_fs *fs, struct ovl_node *dir)
 {
 	struct ovl_dir *d;
-	int r = ovl_dir_open(fs, dir, &d);
+	int r = dir_new(fs, dir, &d);
 
 	if (r < 0)
 		return r;
-	r = ovl_dir_read(fs, d, 0, not_empty, NULL);
-	ovl_dir_close(fs, d);
+	r = load(fs, d, false);
+	if (r == 0)
+		r = read_from(fs, d, 0, not_empty, NULL);
+	dir_free(fs, d);
 	return r;
 }
 

@@ -2,10 +2,12 @@
 #define FUSE_USE_VERSION 312
 #include <errno.h>
 #include <fuse3/fuse_lowlevel.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -77,6 +79,35 @@ static int new_session(struct ovl_session *s, const struct ovl_config *c, struct
 	return r;
 }
 
+/* Files are opened again for each request: whatever mode they have meanwhile. */
+static bool may_open_anything(void)
+{
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct caps[2] = {{.effective = 0}};
+
+	return syscall(SYS_capget, &head, caps) == 0 &&
+	       caps[0].effective & (1U << CAP_DAC_OVERRIDE);
+}
+
+/* Whether the kernel has to tell of every open and close. The log says why. */
+static void choose_data_path(struct ovl_fs *fs, const struct ovl_config *c)
+{
+	const char *why = NULL;
+
+	if (c->noopen_set && !c->noopen)
+		why = "noopen=0";
+	else if (!fs->owned)
+		why = "timeout= is given, so others may change the upper directory";
+	else if (!may_open_anything())
+		why = "without CAP_DAC_OVERRIDE a file must be opened while its mode allows it";
+	fs->no_handles = !why;
+	if (why && c->noopen_set && c->noopen)
+		log_warn("files are opened with a message each: %s", why);
+	else
+		log_info("files are opened %s%s",
+			 why ? "with a message each: " : "without a message", why ? why : "");
+}
+
 int ovl_session_mount(const struct ovl_config *c, const char *mountpoint, struct ovl_session **ret,
 		      struct err *err)
 {
@@ -91,6 +122,8 @@ int ovl_session_mount(const struct ovl_config *c, const char *mountpoint, struct
 	(void)umask(0);
 	r = ovl_fs_open(c, &s->fs, err);
 	if (r == 0)
+		choose_data_path(s->fs, c);
+	if (r == 0)
 		r = new_session(s, c, err);
 	if (r == 0) {
 		errno = 0;
@@ -100,6 +133,9 @@ int ovl_session_mount(const struct ovl_config *c, const char *mountpoint, struct
 			r = err_set(err, errno ? -errno : -EPERM, "mount on '%s'", mountpoint);
 		} else {
 			s->mounted = true;
+			r = ovl_session_io_attach(&s->fs->io, s->se);
+			if (r < 0)
+				r = err_set(err, r, "mount on '%s'", mountpoint);
 		}
 	}
 	if (r < 0) {

@@ -3,6 +3,7 @@
 #include "overlay/session_ops.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <fuse3/fuse_lowlevel.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,9 +36,23 @@ static struct ovl_file *file_of(const struct fuse_file_info *fi)
 	return (struct ovl_file *)(uintptr_t)fi->fh;
 }
 
-static struct ovl_dir *dir_of(const struct fuse_file_info *fi)
+/*
+ * The file a request is about: opened for this request alone where the kernel has no handles.
+ * Ends with file_done().
+ */
+static int file_get(fuse_req_t req, fuse_ino_t ino, const struct fuse_file_info *fi, int flags,
+		    struct ovl_file **ret)
 {
-	return (struct ovl_dir *)(uintptr_t)fi->fh;
+	if (fs_of(req)->no_handles)
+		return ovl_open(fs_of(req), node_of(req, ino), flags, ret);
+	*ret = file_of(fi);
+	return 0;
+}
+
+static void file_done(struct ovl_fs *fs, struct ovl_file *f)
+{
+	if (fs->no_handles && f)
+		ovl_close(fs, f);
 }
 
 /* An asker's supplementary groups, from the process: asked for in rare cases only. */
@@ -99,22 +114,22 @@ static void reply_result(fuse_req_t req, int r)
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
-	const struct ovl_fs *fs = userdata;
+	struct ovl_fs *fs = userdata;
+	/*
+	 * O_TRUNC comes as SETATTR, where the kernel says what of suid and capabilities has to go.
+	 * Requests are read by session_io.c, and so not from a pipe.
+	 */
 	const unsigned int off = FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_AUTO_INVAL_DATA |
 				 FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_WRITEBACK_CACHE |
-				 FUSE_CAP_READDIRPLUS_AUTO;
-	const unsigned int on = FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS |
-				FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK | FUSE_CAP_READDIRPLUS |
-				FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE |
+				 FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_SPLICE_READ;
+	const unsigned int on = FUSE_CAP_ASYNC_READ | FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK |
+				FUSE_CAP_READDIRPLUS | FUSE_CAP_SPLICE_WRITE |
 				FUSE_CAP_CACHE_SYMLINKS;
 
-	(void)fs;
-	/*
-	 * O_TRUNC comes as SETATTR, for only there the kernel tells what of suid and capabilities
-	 * has to go; KILLPRIV would leave all of that to us, and this library does not say when.
-	 */
 	conn->want &= ~off;
 	conn->want |= conn->capable & on;
+	fs->no_handles = fs->no_handles && conn->capable & FUSE_CAP_NO_OPEN_SUPPORT;
+	fs->kills = ovl_session_io_init(&fs->io);
 	conn->max_write = READ_MAX;
 	conn->max_readahead = READ_MAX;
 	conn->max_background = 64;
@@ -184,8 +199,11 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 	for (size_t i = 0; i < sizeof(map) / sizeof(*map); i++)
 		if (to_set & map[i].fuse)
 			set |= map[i].ours;
-	r = ovl_setattr(fs_of(req), node_of(req, ino), attr, set, fi ? file_of(fi) : NULL, &cred,
-			&st);
+	/* chown comes without a word about it */
+	if (fs_of(req)->kills && (ovl_session_io_kills() || set & (OVL_SET_UID | OVL_SET_GID)))
+		set |= OVL_SET_KILL;
+	r = ovl_setattr(fs_of(req), node_of(req, ino), attr, set,
+			fi && !fs_of(req)->no_handles ? file_of(fi) : NULL, &cred, &st);
 	reply_attr(req, &st, r);
 }
 
@@ -235,8 +253,11 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	struct ovl_file *f;
 	struct ovl_node *n;
 	struct stat st;
-	int r = ovl_create(fs, node_of(req, parent), name, &what, &cred, &n, &st, fi->flags, &f);
+	int r = -ENOSYS; /* the kernel takes MKNOD from now on */
 
+	if (!fs->no_handles)
+		r = ovl_create(fs, node_of(req, parent), name, &what, &cred, &n, &st, fi->flags,
+			       &f);
 	if (r < 0) {
 		fuse_reply_err(req, -r);
 		return;
@@ -280,7 +301,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct ovl_fs *fs = fs_of(req);
 	struct ovl_file *f;
-	int r = ovl_open(fs, node_of(req, ino), fi->flags, &f);
+	int r = fs->no_handles ? -ENOSYS : ovl_open(fs, node_of(req, ino), fi->flags, &f);
 
 	if (r < 0) {
 		fuse_reply_err(req, -r);
@@ -313,10 +334,13 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		    struct fuse_file_info *fi)
 {
 	struct fuse_bufvec buf = FUSE_BUFVEC_INIT(0);
+	struct ovl_fs *fs = fs_of(req);
+	struct ovl_file *f = NULL;
 	struct ovl_span span;
-	int r = ovl_read_map(fs_of(req), file_of(fi), off, size, &span);
+	int r = file_get(req, ino, fi, O_RDONLY, &f);
 
-	(void)ino;
+	if (r == 0)
+		r = ovl_read_map(fs, f, off, size, &span);
 	if (r < 0) {
 		fuse_reply_err(req, -r);
 	} else if (span.fd < 0 || span.len == 0) {
@@ -328,70 +352,123 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		buf.buf[0].pos = span.off;
 		fuse_reply_data(req, &buf, FUSE_BUF_SPLICE_MOVE);
 	}
+	file_done(fs, f);
+}
+
+/* The kernel keeps a mode until it is told: after bits were taken away behind its back. */
+static void kill_bits(fuse_req_t req, fuse_ino_t ino)
+{
+	const struct ovl_cred cred = cred_of(req);
+	struct ovl_fs *fs = fs_of(req);
+	struct ovl_node *n = node_of(req, ino);
+	struct stat before, st;
+
+	if (ovl_getattr(fs, n, &before) < 0 || !(before.st_mode & (S_ISUID | S_ISGID)))
+		return;
+	if (ovl_setattr(fs, n, &before, OVL_SET_KILL, NULL, &cred, &st) < 0)
+		log_error("set-id bits of a file that was written to cannot be taken away");
+	else if (st.st_mode != before.st_mode)
+		(void)fuse_lowlevel_notify_inval_inode(fs->io.se, ino, -1, 0);
 }
 
 static void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in, off_t off,
 			 struct fuse_file_info *fi)
 {
 	struct fuse_bufvec out = FUSE_BUFVEC_INIT(fuse_buf_size(in));
-	int fd = ovl_write_fd(file_of(fi));
-	ssize_t n;
+	bool kills = ovl_session_io_kills();
+	struct ovl_fs *fs = fs_of(req);
+	struct ovl_file *f = NULL;
+	ssize_t done = file_get(req, ino, fi, O_WRONLY, &f);
+	int fd = done < 0 ? -EBADF : ovl_write_fd(f);
 
-	(void)ino;
-	if (fd < 0) {
-		fuse_reply_err(req, -fd);
-		return;
+	if (done == 0 && fd < 0)
+		done = fd;
+	if (done == 0) {
+		out.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
+		out.buf[0].fd = fd;
+		out.buf[0].pos = off;
+		done = fuse_buf_copy(&out, in, 0);
 	}
-	out.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
-	out.buf[0].fd = fd;
-	out.buf[0].pos = off;
-	n = fuse_buf_copy(&out, in, 0);
-	if (n < 0)
-		fuse_reply_err(req, (int)-n);
+	if (done > 0 && kills)
+		kill_bits(req, ino);
+	if (done < 0)
+		fuse_reply_err(req, (int)-done);
 	else
-		fuse_reply_write(req, (size_t)n);
+		fuse_reply_write(req, (size_t)done);
+	file_done(fs, f);
+}
+
+/* Where no flag tells: by who asks (CAP_FSETID is root's). */
+static bool asker_kills(fuse_req_t req)
+{
+	return fs_of(req)->kills && fuse_req_ctx(req)->uid != 0;
 }
 
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
-	(void)ino;
-	reply_result(req, ovl_fsync(fs_of(req), file_of(fi), datasync));
+	struct ovl_fs *fs = fs_of(req);
+	struct ovl_file *f = NULL;
+	int r = file_get(req, ino, fi, O_RDONLY, &f);
+
+	if (r == 0)
+		r = ovl_fsync(fs, f, datasync);
+	reply_result(req, r);
+	file_done(fs, f);
 }
 
 static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
 			 struct fuse_file_info *fi)
 {
-	(void)ino;
-	reply_result(req, ovl_fallocate(fs_of(req), file_of(fi), mode, off, len));
+	struct ovl_fs *fs = fs_of(req);
+	struct ovl_file *f = NULL;
+	int r = file_get(req, ino, fi, O_WRONLY, &f);
+
+	if (r == 0)
+		r = ovl_fallocate(fs, f, mode, off, len);
+	if (r == 0 && asker_kills(req))
+		kill_bits(req, ino);
+	reply_result(req, r);
+	file_done(fs, f);
 }
 
 static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 		     struct fuse_file_info *fi)
 {
+	struct ovl_fs *fs = fs_of(req);
+	struct ovl_file *f = NULL;
 	off_t at;
-	int r = ovl_lseek(fs_of(req), file_of(fi), off, whence, &at);
+	int r = file_get(req, ino, fi, O_RDONLY, &f);
 
-	(void)ino;
+	if (r == 0)
+		r = ovl_lseek(fs, f, off, whence, &at);
 	if (r < 0)
 		fuse_reply_err(req, -r);
 	else
 		fuse_reply_lseek(req, at);
+	file_done(fs, f);
 }
 
 static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 			       struct fuse_file_info *fi_in, fuse_ino_t ino_out, off_t off_out,
 			       struct fuse_file_info *fi_out, size_t len, int flags)
 {
-	ssize_t n =
-		ovl_copy_range(fs_of(req), file_of(fi_in), off_in, file_of(fi_out), off_out, len);
+	struct ovl_fs *fs = fs_of(req);
+	struct ovl_file *in = NULL, *out = NULL;
+	ssize_t n = file_get(req, ino_out, fi_out, O_WRONLY, &out);
 
-	(void)ino_in;
-	(void)ino_out;
 	(void)flags;
+	if (n == 0) /* after the other, which may make a copy of the same file */
+		n = file_get(req, ino_in, fi_in, O_RDONLY, &in);
+	if (n == 0)
+		n = ovl_copy_range(fs, in, off_in, out, off_out, len);
+	if (n > 0 && asker_kills(req))
+		kill_bits(req, ino_out);
 	if (n < 0)
 		fuse_reply_err(req, (int)-n);
 	else
 		fuse_reply_write(req, (size_t)n);
+	file_done(fs, in);
+	file_done(fs, out);
 }
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
@@ -448,26 +525,15 @@ static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 	reply_result(req, ovl_removexattr(fs_of(req), node_of(req, ino), name));
 }
 
+/* Listings need no handle. Where we alone change things, nobody asks again, and listings are kept.
+ */
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	struct ovl_fs *fs = fs_of(req);
-	struct ovl_dir *d;
-	int r = ovl_dir_open(fs, node_of(req, ino), &d);
-
-	if (r < 0) {
-		fuse_reply_err(req, -r);
-		return;
-	}
-	fi->fh = (uintptr_t)d;
-	if (fuse_reply_open(req, fi) < 0)
-		ovl_dir_close(fs, d);
-}
-
-static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
 	(void)ino;
-	ovl_dir_close(fs_of(req), dir_of(fi));
-	fuse_reply_err(req, 0);
+	if (fs_of(req)->owned)
+		fuse_reply_err(req, ENOSYS);
+	else
+		fuse_reply_open(req, fi);
 }
 
 static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
@@ -522,8 +588,7 @@ static int fill_plus(void *ctx, const struct ovl_dirent *de)
 	return 0;
 }
 
-static void readdir_common(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
-			   struct fuse_file_info *fi, ovl_dir_fn fn)
+static void readdir_common(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, ovl_dir_fn fn)
 {
 	struct fill f = {.req = req, .dir = node_of(req, ino), .size = size};
 	int r;
@@ -531,7 +596,7 @@ static void readdir_common(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
 	if (f.size > READDIR_MAX)
 		f.size = READDIR_MAX;
 	f.buf = malloc(f.size);
-	r = f.buf ? ovl_dir_read(fs_of(req), dir_of(fi), (uint64_t)off, fn, &f) : -ENOMEM;
+	r = f.buf ? ovl_dir_read(fs_of(req), f.dir, (uint64_t)off, fn, &f) : -ENOMEM;
 	if (r < 0 && f.used == 0)
 		fuse_reply_err(req, -r);
 	else
@@ -542,13 +607,15 @@ static void readdir_common(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
 static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		       struct fuse_file_info *fi)
 {
-	readdir_common(req, ino, size, off, fi, fill_plain);
+	(void)fi;
+	readdir_common(req, ino, size, off, fill_plain);
 }
 
 static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 			   struct fuse_file_info *fi)
 {
-	readdir_common(req, ino, size, off, fi, fill_plus);
+	(void)fi;
+	readdir_common(req, ino, size, off, fill_plus);
 }
 
 const struct fuse_lowlevel_ops ovl_session_ops = {
@@ -581,7 +648,6 @@ const struct fuse_lowlevel_ops ovl_session_ops = {
 	.listxattr = op_listxattr,
 	.removexattr = op_removexattr,
 	.opendir = op_opendir,
-	.releasedir = op_releasedir,
 	.fsyncdir = op_fsyncdir,
 	.readdir = op_readdir,
 	.readdirplus = op_readdirplus,

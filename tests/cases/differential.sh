@@ -30,3 +30,10 @@ test_index_lowers() {
 	diffop --ours "$engine" --lower "$TESTS/lib/index_of_lowers '%l'" --dir . --seed $((seed + 200000)) \
 		--sequences 40 --ops 200
 }
+# with a message for every open and close; and where the kernel must ask again each time
+test_with_handles() {
+	diffop --ours "${engine/redirect_dir=on/redirect_dir=on,noopen=0}" --dir . --seed $((seed + 300000)) --sequences 30
+}
+test_without_caching() {
+	diffop --ours "${engine/redirect_dir=on/redirect_dir=on,timeout=0}" --dir . --seed $((seed + 400000)) --sequences 30
+}

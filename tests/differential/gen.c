@@ -230,6 +230,12 @@ void op_generate(struct rng *r, const struct setup *s, const struct side *look, 
 	op->as_user = s->root && rng_percent(r, 12);
 	op->uid = rng_percent(r, 50) ? UINT32_MAX : 1000 + rng_below(r, 3);
 	op->gid = rng_percent(r, 50) ? UINT32_MAX : 1000 + rng_below(r, 3);
+	/*
+	 * chown(-1, -1) takes set-id bits away, if one may; FUSE hears of a change without
+	 * content, which other things are as well, and nothing changes (docs/SEMANTICS.md).
+	 */
+	if (op->kind == OP_CHOWN && op->uid == UINT32_MAX && op->gid == UINT32_MAX)
+		op->gid = 1000;
 	n = rng_below(r, 1000);
 	switch ((unsigned int)op->kind) {
 	case OP_OPEN:
