@@ -396,6 +396,16 @@ static size_t utf8_sequence(const unsigned char *s, size_t len)
 	return n;
 }
 
+bool json_is_text(const char *s)
+{
+	const unsigned char *p = (const unsigned char *)s;
+	size_t len = strlen(s), n = 1;
+
+	for (size_t i = 0; i < len && n > 0; i += n)
+		n = utf8_sequence(p + i, len - i);
+	return n > 0;
+}
+
 void json_w_stringn(struct json_writer *w, const char *s, size_t len)
 {
 	const unsigned char *p = (const unsigned char *)s;

@@ -59,6 +59,7 @@ bool json_bool(const struct json *v, bool fallback);
  *
  * Bytes that are no UTF-8 are written as U+FFFD: names and keys of any bytes may be passed.
  */
+bool json_is_text(const char *s); /* can it be written as it is? */
 struct json_writer;
 enum json_writer_flags { JSON_PRETTY = 1 << 0 };
 

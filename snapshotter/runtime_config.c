@@ -399,11 +399,39 @@ static int put_linux(struct json_writer *w, const struct runtime_config *c)
 	return 0;
 }
 
+static int check_text(const char *what, const char *s, struct err *err)
+{
+	if (!s || json_is_text(s))
+		return 0;
+	return err_msg(err, -EILSEQ,
+		       "%s '%s' is no UTF-8, and a runtime's configuration cannot say it", what, s);
+}
+
+/* What the caller wants is done to the letter or not at all; the image's config is text already. */
+static int check_all_text(const struct runtime_config *c, struct err *err)
+{
+	int r = check_text("working directory", c->workdir, err);
+
+	for (size_t i = 0; i < c->n_command && r == 0; i++)
+		r = check_text("argument", c->command[i], err);
+	for (size_t i = 0; i < c->n_env && r == 0; i++)
+		r = check_text("variable", c->env[i], err);
+	for (size_t i = 0; i < c->n_binds && r == 0; i++) {
+		r = check_text("volume", c->binds[i].source, err);
+		if (r == 0)
+			r = check_text("volume", c->binds[i].destination, err);
+	}
+	return r == 0 ? check_text("folder", c->root, err) : r;
+}
+
 int runtime_config_write(const struct runtime_config *c, struct strbuf *out, struct err *err)
 {
-	struct json_writer *w = json_writer_new(JSON_PRETTY);
-	int r;
+	struct json_writer *w;
+	int r = check_all_text(c, err);
 
+	if (r < 0)
+		return r;
+	w = json_writer_new(JSON_PRETTY);
 	if (!w)
 		return err_set(err, -ENOMEM, "runtime configuration");
 	json_w_object(w);

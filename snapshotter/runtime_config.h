@@ -43,6 +43,6 @@ struct runtime_config {
 	unsigned int flags;
 };
 
-/* -EINVAL: there is no command to run. Appends to @out. */
+/* -EINVAL: there is no command to run; -EILSEQ: not UTF-8. Appends to @out. */
 int runtime_config_write(const struct runtime_config *c, struct strbuf *out, struct err *err)
 	__attribute__((warn_unused_result));

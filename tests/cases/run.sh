@@ -53,6 +53,8 @@ test_exit_status() {
 	is "$(status_of env PATH="$(dirname "$(command -v snap)")" "$(command -v snap)" run --rm d:1 true)" 125 'no runtime'
 	grep -q 'neither runc nor crun' err || fail "$(cat err)"
 	is "$(status_of snap run --rm no-such-image true)" 125
+	is "$(status_of snap run --rm d:1 echo $'\xff')" 125
+	is "$(snap run --rm d:1 echo $'caf\u00e9 \n "\\')" $'caf\u00e9 \n "\\' 'an argument'
 	is "$(status_of snap run --runtime other d:1 true)" 2
 	is "$(status_of snap run)" 2
 	is "$(snap --json ls | jq length)" 0 'snapshots of what did not start'

@@ -331,6 +331,13 @@ START_TEST(test_nothing_to_run)
 	struct strbuf out CLEANUP(strbuf_release) = STRBUF_INIT;
 
 	ck_assert_int_eq(runtime_config_write(&c, &out, NULL), -EINVAL);
+	c.command = (const char *const[]){"ok", "caf\xe9"};
+	c.n_command = 2;
+	ck_assert_int_eq(runtime_config_write(&c, &out, NULL), -EILSEQ);
+	c.command = (const char *const[]){"ok", "caf\xc3\xa9", ""};
+	c.n_command = 3;
+	c.workdir = "/\xed\xa0\x80";
+	ck_assert_int_eq(runtime_config_write(&c, &out, NULL), -EILSEQ);
 	ck_assert_uint_eq(out.len, 0);
 }
 END_TEST
