@@ -412,8 +412,8 @@ static int name_image(struct snap_store *store, const struct oci_image *image, c
 			      err);
 }
 
-static int insert_chain(struct db *db, const char *chain, uint64_t inodes,
-			const struct import_layer *layers, size_t n, struct err *err)
+int chain_insert(struct db *db, const char *chain, uint64_t inodes,
+		 const struct import_layer *layers, size_t n, struct err *err)
 {
 	int r = db_run(db, "INSERT OR IGNORE INTO chains VALUES (?, ?)",
 		       DB_ARGS(db_text(chain), db_int((int64_t)inodes)), err);
@@ -476,7 +476,7 @@ int import_image(struct import *im, const struct oci_image *image,
 	if (r < 0)
 		return r;
 	if (chain[0])
-		r = insert_chain(store->db, chain, inodes, layers, image->n_layers, err);
+		r = chain_insert(store->db, chain, inodes, layers, image->n_layers, err);
 	if (r == 0)
 		r = insert_manifest(store->db, image, chain[0] ? chain : NULL, layers, err);
 	if (r == 0)

@@ -67,6 +67,10 @@ int import_known(struct import *im, const struct oci_image *image, const char *r
 int chain_build(struct snap_store *store, const struct digest *diff_ids,
 		const struct import_layer *layers, size_t n, char ret_id[65], uint64_t *ret_inodes,
 		struct err *err) __attribute__((warn_unused_result));
+/* Inside a transaction: the rows of a chain that is built. */
+int chain_insert(struct db *db, const char *chain, uint64_t inodes,
+		 const struct import_layer *layers, size_t n, struct err *err)
+	__attribute__((warn_unused_result));
 /* The folder's name of the chain of these diff ids; n >= 1. */
 int chain_folder(const struct digest *diff_ids, size_t n, char ret_id[65], struct err *err)
 	__attribute__((warn_unused_result));

@@ -39,6 +39,11 @@ int snap_stack_load(struct snap_store *store, const struct snap_row *row, struct
 		r = snap_row_get(store, id, &at, err);
 		if (r < 0)
 			return r;
+		if (at.batch == 0 &&
+		    at.chain[0]) { /* its chain is all of what it and its parents are */
+			s.n_dirs--;
+			break;
+		}
 	}
 	memcpy(s.chain, at.chain, sizeof(s.chain));
 	memcpy(s.manifest, at.manifest, sizeof(s.manifest));

@@ -8,6 +8,7 @@
 #include "snapshotter/containerd/wire_util.h"
 #include "snapshotter/filter.h"
 #include "snapshotter/gc.h"
+#include "snapshotter/remote.h"
 
 #define INFOS_PER_MESSAGE 100 /* of a List, as the reference has it */
 
@@ -69,6 +70,10 @@ static int prepare(struct service *s, struct call *c, enum snap_kind kind, struc
 	if (r == 0)
 		r = wire_labels(q->labels, n, &labels, err);
 	wire_free(&q->base);
+	if (r == 0 && kind == SNAP_ACTIVE)
+		r = snap_remote(s->store, parent, labels, n, err);
+	if (r > 0) /* containerd looks for it by its label, and unpacks nothing */
+		r = err_msg(err, -EEXIST, "target snapshot of '%.200s'", key);
 	if (r == 0)
 		r = snap_prepare(s->store, kind, key, parent, labels, n, err);
 	wire_labels_free(labels, n);

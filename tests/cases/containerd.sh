@@ -349,3 +349,103 @@ test_many_layers() {
 	is "$(in_store)" 0 'mounts'
 	kill "$server" && wait "$server" || fail "status $?"
 }
+
+# Layers that the store has already: containerd is told that they exist, and unpacks nothing
+remote() { # ENGINE
+	local chain parent='' key n=0
+	python3 "$LIB/mklayer.py" lay '[D("d", mode=0o700, uid=5), F("d/a", "one"), F("d/b", "two")]' '[F("d/.wh.b"), F("d/c", "three")]' '[D("d", mode=0o711, uid=5), F("e", "four")]'
+	snap --quiet pull oci:lay:latest --name i:1
+	snap --json inspect i:1 | jq -r '.layers[].diff_id' | python3 -c '
+import hashlib, sys
+chain = ""
+for d in sys.stdin.read().split():
+    chain = "sha256:" + hashlib.sha256(f"{chain} {d}".encode()).hexdigest() if chain else d
+    print(chain)' >chains
+	is "$(wc -l <chains)" 3 'layers'
+	serve "$1"
+	: >keys
+	while read -r chain; do
+		label=$'4=\x0a\x1acontainerd.io/snapshot.ref\x12\x47'$chain
+		# twice: of two namespaces, say
+		refused 1 'status 6: target snapshot' call Prepare "2=default/1/extract-$n $chain" ${parent:+"3=$parent"} "$label"
+		refused 1 'status 6: target snapshot' call Prepare "2=other/1/extract-$n $chain" ${parent:+"3=$parent"} "$label"
+		key=$(snap --json ls "kind==committed,labels.\"containerd.io/snapshot.ref\"==$chain,parent==\"$parent\"" | jq -r '.[].key')
+		is "$(wc -l <<<"$key") ${key##* }" "1 $chain" 'the snapshot that containerd finds'
+		parent=$key
+		echo "$key" >>keys
+		n=$((n + 1))
+	done <chains
+	mount_as_told "$(call Prepare 2=top "3=$parent")" top
+	is "$(find top/* | sort | paste -sd' ') $(cat top/d/c top/e) $(stat -c %a top/d)" 'top/d top/d/a top/d/c top/e threefour 711' 'over all of them'
+	echo new >top/d/new
+	mount_as_told "$(call View 2=first "3=$(head -n 1 keys)")" first
+	is "$(find first/* | sort | paste -sd' ') $(stat -c %a first/d)" 'first/d first/d/a first/d/b 700' 'over the first of them'
+	# containerd unpacks one more on top of what it was spared
+	upper=$(call Prepare '2=default/2/extract-1 x' "3=$parent" | sed -n 's/.*upperdir=\([^,]*\).*/\1/p')
+	if [ -n "$upper" ]; then
+		echo five >"$upper/f"
+		call Commit 2=unpacked '3=default/2/extract-1 x' >/dev/null
+		mount_as_told "$(call View 2=v 3=unpacked)" v
+		is "$(cat v/f v/e)" $'five\nfour' 'with one more'
+		umount v
+		call Remove 2=v >/dev/null
+		call Remove 2=unpacked >/dev/null
+	else
+		call Remove '2=default/2/extract-1 x' >/dev/null
+	fi
+	# one that the store has not
+	label=$'4=\x0a\x1acontainerd.io/snapshot.ref\x12\x47'sha256:$(printf '0%.0s' {1..64})
+	call Prepare 2=none "3=$parent" "$label" >/dev/null
+	call Remove 2=none >/dev/null
+	snap rmi i:1
+	snap --quiet gc
+	is "$(cat top/e)" four 'without the name of the image'
+	snap fsck >fsck.out || fail "fsck: $(cat fsck.out)"
+	umount top first
+	for key in top first "$(sed -n 3p keys)" "$(sed -n 2p keys)" "$(sed -n 1p keys)"; do
+		call Remove "2=$key" >/dev/null
+	done
+	is "$(in_store)" 0 'mounts'
+	snap --quiet gc
+	is "$(find "$SNAP_ROOT"/{layers,chains,tmp,snapshots,run} -mindepth 2 | wc -l)" 0 'what is left'
+	kill "$server" && wait "$server" || fail "status $?"
+}
+test_remote_kernel() { remote kernel; }
+test_remote_fuse() { remote fuse; }
+
+# The same by a client and a registry: no layer is downloaded
+test_remote_pull() {
+	command -v ctr-remote >/dev/null || skip "no ctr-remote (package stargz-snapshotter)"
+	command -v docker-registry >/dev/null || skip "no docker-registry"
+	local port=$((20000 + RANDOM % 10000)) ref
+	ref=127.0.0.1:$port/bb:1
+	work
+	cat >registry.yml <<-CONFIG
+		version: 0.1
+		storage: {filesystem: {rootdirectory: $PWD/registry}}
+		http: {addr: "127.0.0.1:$port"}
+	CONFIG
+	docker-registry serve registry.yml >registry.log 2>&1 &
+	local registry=$!
+	mkdir layout && tar -C layout -xf image.tar
+	pushed() { skopeo copy -q --dest-tls-verify=false oci:layout:latest "docker://$ref" 2>skopeo.err; }
+	within 20 pushed
+	skopeo copy -q --src-tls-verify=false "docker://$ref" oci:pulled:1
+	snap --quiet pull oci:pulled:1 --name bb:1
+	serve auto
+	start_containerd
+	: >registry.log
+	ctr-remote images rpull --plain-http --snapshotter snap "$ref" >rpull.out 2>&1 || fail "rpull: $(cat rpull.out)"
+	python3 - pulled <<'PY' >layers
+import json, pathlib, sys
+d = pathlib.Path(sys.argv[1])
+read = lambda digest: json.loads((d / "blobs/sha256" / digest[7:]).read_text())
+m = read(json.loads((d / "index.json").read_text())["manifests"][0]["digest"])
+print("\n".join(l["digest"] for l in m["layers"]))
+PY
+	grep -q 'GET /v2/bb/' registry.log || fail "the registry was not asked: $(cat rpull.out)"
+	! grep -F -f layers registry.log | grep -q '"GET\|method=GET' || fail "a layer was downloaded"
+	is "$(ctr run --rm --snapshotter snap "$ref" "r$tag" /bin/cat /dir/b)" upper 'in the container'
+	kill "$registry" && wait "$registry" || :
+	finish
+}
