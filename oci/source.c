@@ -20,8 +20,8 @@ struct oci_dest {
 };
 
 static const struct oci_remote defaults = {.creds = NULL};
-static const struct oci_source_ops *const sources[] = {&oci_source_layout, &oci_source_archive,
-						       &oci_source_docker_archive};
+static const struct oci_source_ops *const sources[] = {
+	&oci_source_layout, &oci_source_archive, &oci_source_docker_archive, &oci_source_registry};
 static const struct oci_dest_ops *const dests[] = {&oci_dest_layout, &oci_dest_archive};
 
 static int unknown_transport(const char *spec, const char *known, struct err *err)
@@ -65,7 +65,7 @@ int oci_source_open(const char *spec, const struct oci_remote *remote, struct oc
 	}
 	return unknown_transport(spec,
 				 "known: oci:DIR[:TAG], oci-archive:FILE[:TAG], "
-				 "docker-archive:FILE[:TAG]",
+				 "docker-archive:FILE[:TAG], docker://[HOST/]NAME[:TAG|@DIGEST]",
 				 err);
 }
 

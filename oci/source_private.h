@@ -21,7 +21,8 @@ struct oci_source_ops {
 	int (*blob)(void *impl, const struct oci_descriptor *desc, struct oci_blob *ret,
 		    struct err *err);
 };
-extern const struct oci_source_ops oci_source_layout, oci_source_archive, oci_source_docker_archive;
+extern const struct oci_source_ops oci_source_layout, oci_source_archive, oci_source_docker_archive,
+	oci_source_registry;
 
 struct oci_dest_ops {
 	const char *name;

@@ -21,6 +21,7 @@ ONLY = {
     r"nghttp2/": {"snapshotter/containerd/http2.c"},
     r"pcre2": {"snapshotter/filter_regex.c"},
     r"fuse": {"overlay/session.c", "overlay/session_io.c", "overlay/session_ops.c"},
+    r"curl/": {"oci/http.c"},
     r"archive": {"oci/tar_in.c"},
 }
 # generated header of our own -> the same

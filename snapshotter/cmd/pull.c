@@ -4,10 +4,12 @@
 #include <unistd.h>
 
 #include "snapshotter/cmd/cmd.h"
+#include "snapshotter/cmd/remote.h"
 #include "snapshotter/pull.h"
 
 struct options {
 	const char *name, *platform;
+	struct cmd_remote remote;
 	unsigned int jobs;
 	struct cmd_list limits;
 };
@@ -22,6 +24,7 @@ static const struct cmd_option options[] = {
 	{"limit", 0, CMD_LIST, "NAME=VALUE",
 	 "bytes, ratio, entries, xattr-bytes, header-bytes or depth of a layer",
 	 offsetof(struct options, limits)},
+	CMD_REMOTE_OPTIONS(struct options, remote),
 	CMD_OPTIONS_END,
 };
 
@@ -80,6 +83,7 @@ static int run(struct cmd_context *c, const void *opts, int argc, char **argv, s
 	struct snap_pull_result result;
 	struct oci_limits limits = {.bytes = 0};
 	struct oci_platform platform;
+	struct oci_remote remote;
 	struct timespec start, end;
 	int r = 0;
 
@@ -88,9 +92,12 @@ static int run(struct cmd_context *c, const void *opts, int argc, char **argv, s
 		r = oci_limits_set(&limits, o->limits.items[i], err);
 	if (r == 0 && o->platform)
 		r = oci_platform_parse(o->platform, &platform, err);
+	if (r == 0)
+		r = cmd_remote_read(&o->remote, &remote, err);
 	if (r < 0)
 		return cmd_is_usage_error(r);
 	pull.limits = &limits;
+	pull.remote = &remote;
 	pull.platform = o->platform ? &platform : NULL;
 	pull.progress = c->progress ? show_progress : NULL;
 	(void)clock_gettime(CLOCK_MONOTONIC, &start);
@@ -112,11 +119,13 @@ const struct cmd cmd_pull = {
 	.name = "pull",
 	.summary = "Bring an image into the store",
 	.usage = "[--name REF] [--platform OS/ARCH[/VARIANT]] [--jobs N] [--limit NAME=VALUE]... "
-		 "SOURCE",
+		 "[--tls-verify BOOL] [--creds USER:PASSWORD] [--authfile FILE] SOURCE",
 	.help = "SOURCE is one of\n"
 		"  oci:DIR[:TAG]              an OCI image layout\n"
 		"  oci-archive:FILE[:TAG]     the same in a tar\n"
 		"  docker-archive:FILE[:TAG]  what docker save and podman save write\n"
+		"  docker://[HOST[:PORT]/]NAME[:TAG|@DIGEST]\n"
+		"                             a registry; docker.io without HOST\n"
 		"Every digest and size is verified; the image is in the store with all of its "
 		"layers or\n"
 		"not at all. Prints its REF.",

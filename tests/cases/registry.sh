@@ -107,3 +107,133 @@ PY
 	is "$(snap --json images | jq -c .)" '[]' images
 	is "$(find "$SNAP_ROOT"/{blobs,layers,chains,tmp} -type f | wc -l)" 0 'files of refused images'
 }
+
+servers=()
+# One registry of this test's own; $port is where it listens. The process name space ends it; so do we.
+start_registry() { # NAME [LINES OF THE http: SECTION AND BEHIND]
+	local name=$1 i
+	mkdir -p "$name"
+	for i in 1 2 3 4 5 6 7 8 9; do
+		port=$((20000 + (RANDOM * 7 + $$ + i) % 30000))
+		printf '%s\n' 'version: 0.1' 'log: {level: error}' "storage: {filesystem: {rootdirectory: $PWD/$name/data}, delete: {enabled: true}}" \
+			"http:" "  addr: 127.0.0.1:$port" "${@:2}" >"$name/config.yml"
+		docker-registry serve "$name/config.yml" >"$name/log" 2>&1 &
+		servers+=($!)
+		within 20 answers_or_died $!
+		kill -0 $! 2>/dev/null && return 0
+	done
+	fail "no registry: $(tail -n 3 "$name/log")"
+}
+answers_or_died() { ! kill -0 "$1" 2>/dev/null || curl -ks -o curl.out "https://127.0.0.1:$port/v2/" || curl -s -o curl.out "http://127.0.0.1:$port/v2/"; }
+stop_servers() {
+	kill "${servers[@]}" 2>/dev/null || :
+	wait "${servers[@]}" 2>/dev/null || :
+	servers=()
+}
+flaky() { # MODE [OTHER]: sets $port; what was asked for is in MODE.log
+	python3 "$LIB/registry.py" lay "$@" >"$1.log" 2>"$1.err" &
+	servers+=($!)
+	within 20 test -s "$1.log"
+	port=$(head -n 1 "$1.log")
+}
+layout() { # lay: the image of two_layers
+	two_layers
+	snap push d:1 oci:lay:1 >/dev/null
+	rm -rf "$SNAP_ROOT"
+}
+blobs_asked() { grep -c "/blobs/$(jq -r ".manifests[0].digest" lay/index.json | tr : / | sed 's|^|lay/blobs/|' | xargs jq -r '.layers[0].digest')" "$1"; }
+
+test_registry_plain() {
+	local d at
+	snap --quiet pull "oci:$IMAGES/DEBIAN:latest" --name d:1
+	d=$(digest_of d:1)
+	start_registry reg
+	at=docker://127.0.0.1:$port/deb/ian
+	skopeo copy -q --dest-tls-verify=false "oci:$IMAGES/DEBIAN:latest" "$at:1"
+	refused 1 'SSL|TLS' snap pull "$at:1"
+	SNAP_ROOT=$PWD/b snap pull "$at:1" --tls-verify=false >pull.out 2>/dev/null
+	is "$(cat pull.out)" "127.0.0.1:$port/deb/ian:1" 'the name'
+	is "$(SNAP_ROOT=$PWD/b digest_of "$(cat pull.out)")" "$d" digest
+	is "$(SNAP_ROOT=$PWD/b chains "$(cat pull.out)")" "$(chains d:1)" 'chain ids'
+	SNAP_ROOT=$PWD/b snap --quiet fsck
+	SNAP_ROOT=$PWD/b snap pull "$at@$d" --tls-verify=false --json >again.json 2>/dev/null
+	is "$(jq -c '[.ref, .digest, .new_layers]' again.json)" "[\"127.0.0.1:$port/deb/ian@$d\",\"$d\",0]" 'by digest'
+	refused 1 'manifest unknown' snap pull "$at:2" --tls-verify=false
+	refused 1 '404' snap pull "docker://127.0.0.1:$port/nix:1" --tls-verify=false
+	refused 1 'manifest unknown' snap pull "$at@sha256:$(printf x | sha256sum | cut -c1-64)" --tls-verify=false
+	refused 1 'no image.s reference' snap pull "docker://127.0.0.1:$port/Nix:1" --tls-verify=false
+	refused 2 'tls-verify' snap pull "$at:1" --tls-verify=maybe
+	stop_servers
+	refused 1 'connect' snap pull "$at:1" --tls-verify=false
+}
+test_registry_tls_and_passwords() {
+	local at
+	layout
+	openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=localhost \
+		-addext subjectAltName=IP:127.0.0.1,DNS:localhost 2>/dev/null
+	python3 - >htpasswd <<'PY'
+import ctypes
+libcrypt = ctypes.CDLL("libcrypt.so.1")
+libcrypt.crypt.restype = ctypes.c_char_p
+print("u:" + libcrypt.crypt(b"secret", b"$2y$05$abcdefghijklmnopqrstuu").decode())
+PY
+	start_registry reg "  tls: {certificate: $PWD/cert.pem, key: $PWD/key.pem}" \
+		"auth: {htpasswd: {realm: r, path: $PWD/htpasswd}}"
+	at=docker://127.0.0.1:$port/a/b:1
+	skopeo copy -q --dest-tls-verify=false --dest-creds u:secret oci:lay:1 "$at"
+	refused 1 'certificate' snap pull "$at" --creds u:secret
+	refused 1 '401' snap pull "$at" --tls-verify=false
+	refused 1 '401' snap pull "$at" --tls-verify=false --creds u:wrong
+	refused 1 'USER:PASSWORD' snap pull "$at" --tls-verify=false --creds u
+	snap --quiet pull "$at" --tls-verify=false --creds u:secret --name one:1
+	SSL_CERT_FILE=$PWD/cert.pem snap --quiet pull "docker://localhost:$port/a/b:1" --creds u:secret --name two:1
+	printf '{"auths":{"127.0.0.1:%s":{"auth":"%s"}}}' "$port" "$(printf u:secret | base64)" >auth.json
+	snap --quiet pull "$at" --tls-verify=false --authfile auth.json --name three:1
+	REGISTRY_AUTH_FILE=$PWD/auth.json snap --quiet pull "$at" --tls-verify=false --name four:1
+	refused 1 'nix.json' snap pull "$at" --tls-verify=false --authfile nix.json
+	is "$(snap --json images | jq -c 'map(.digest) | unique | length')" 1 digests
+	is "$(digest_of one:1)" "$(jq -r '.manifests[0].digest' lay/index.json)" 'the digest'
+	stop_servers
+}
+test_flaky_registry() {
+	local good mode
+	layout
+	good=$(jq -r '.manifests[0].digest' lay/index.json)
+	for mode in plain break norange busy; do
+		flaky "$mode"
+		SNAP_ROOT=$PWD/$mode.store snap --quiet pull "docker://127.0.0.1:$port/t/x:1" --tls-verify=false --name x:1
+		is "$(SNAP_ROOT=$PWD/$mode.store digest_of x:1)" "$good" "digest, $mode"
+		SNAP_ROOT=$PWD/$mode.store snap --quiet fsck
+	done
+	is "$(blobs_asked plain.log)" 1 'requests for a layer'
+	is "$(blobs_asked break.log)" 4 'requests for a layer that broke three times'
+	grep -q 'bytes=[1-9][0-9]*-' break.log || fail "no range was asked for: $(cat break.log)"
+	is "$(blobs_asked busy.log)" 3 'requests at a busy registry'
+	for mode in 'dead|size does not match' 'short|size does not match' 'long|size does not match' 'wrong|digest does not match' \
+		'otherrange|another range' 'loop|redirects' 'file|redirected' 'endless|too long'; do
+		flaky "${mode%%|*}"
+		refused 1 "${mode#*|}|transfer closed|Retrying" timeout 60 snap pull "docker://127.0.0.1:$port/t/x:1" --tls-verify=false
+	done
+	flaky manifest
+	refused 1 'digest does not match' snap pull "docker://127.0.0.1:$port/t/x@$good" --tls-verify=false
+	is "$(snap --json images | jq -c .)" '[]' images
+	is "$(find "$SNAP_ROOT"/{blobs,layers,chains,tmp} -type f | wc -l)" 0 'files of what was refused'
+	stop_servers
+}
+test_tokens_and_redirects() {
+	layout
+	flaky token
+	refused 1 '401' snap pull "docker://127.0.0.1:$port/t/x:1" --tls-verify=false
+	refused 1 '401' snap pull "docker://127.0.0.1:$port/t/x:1" --tls-verify=false --creds u:x
+	snap --quiet pull "docker://127.0.0.1:$port/t/x:1" --tls-verify=false --creds u:p --name x:1
+	snap rmi x:1 && snap --quiet gc
+	# credentials stay where they belong: the blobs' host gets none
+	flaky plain
+	python3 "$LIB/registry.py" lay redirect "$port" >redirect.log &
+	servers+=($!)
+	within 20 test -s redirect.log
+	snap --quiet pull "docker://127.0.0.1:$(head -n 1 redirect.log)/t/x:1" --tls-verify=false --creds u:p --name x:1
+	grep -q '/blobs/' plain.log || fail "nothing came by the redirect"
+	! grep -q ' auth$' plain.log || fail "credentials went to another host: $(cat plain.log)"
+	stop_servers
+}
