@@ -97,6 +97,7 @@ int main(int argc, char **argv)
 	(void)umask(022); /* modes that matter are set explicitly; a strange umask must not get in
 			     between */
 	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGCHLD, SIG_DFL); /* inherited as ignored, nobody could be waited for */
 	log_set_name("snap");
 	r = cmd_parse_line(argc, argv, &c, &p, &err);
 	if (r > 0) /* --help, --version: done */

@@ -53,6 +53,8 @@ test_exit_status() {
 	is "$(status_of env PATH="$(dirname "$(command -v snap)")" "$(command -v snap)" run --rm d:1 true)" 125 'no runtime'
 	grep -q 'neither runc nor crun' err || fail "$(cat err)"
 	is "$(status_of snap run --rm no-such-image true)" 125
+	is "$(status_of timeout 60 python3 -c 'import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execvp("snap", sys.argv[1:])' \
+		snap run --rm d:1 sh -c 'exit 7')" 7 'started by one that ignores its children'
 	is "$(status_of snap run --rm d:1 echo $'\xff')" 125
 	is "$(snap run --rm d:1 echo $'caf\u00e9 \n "\\')" $'caf\u00e9 \n "\\' 'an argument'
 	is "$(status_of snap run --runtime other d:1 true)" 2
