@@ -22,7 +22,8 @@ struct oci_dest {
 static const struct oci_remote defaults = {.creds = NULL};
 static const struct oci_source_ops *const sources[] = {
 	&oci_source_layout, &oci_source_archive, &oci_source_docker_archive, &oci_source_registry};
-static const struct oci_dest_ops *const dests[] = {&oci_dest_layout, &oci_dest_archive};
+static const struct oci_dest_ops *const dests[] = {&oci_dest_layout, &oci_dest_archive,
+						   &oci_dest_registry};
 
 static int unknown_transport(const char *spec, const char *known, struct err *err)
 {
@@ -151,7 +152,10 @@ int oci_dest_open(const char *spec, const struct oci_remote *remote, struct oci_
 		*ret = dest;
 		return 0;
 	}
-	return unknown_transport(spec, "known: oci:DIR[:TAG], oci-archive:FILE[:TAG]", err);
+	return unknown_transport(spec,
+				 "known: oci:DIR[:TAG], oci-archive:FILE[:TAG], "
+				 "docker://[HOST/]NAME[:TAG]",
+				 err);
 }
 
 void oci_dest_close(struct oci_dest *dest)
@@ -165,6 +169,11 @@ void oci_dest_close(struct oci_dest *dest)
 bool oci_dest_has(struct oci_dest *dest, const struct oci_descriptor *desc)
 {
 	return dest->ops->has(dest->impl, desc);
+}
+
+bool oci_dest_mount(struct oci_dest *dest, const struct oci_descriptor *desc, const char *ref)
+{
+	return dest->ops->mount && dest->ops->mount(dest->impl, desc, ref);
 }
 
 int oci_dest_blob(struct oci_dest *dest, const struct oci_descriptor *desc, int fd, struct err *err)

@@ -68,6 +68,7 @@ void oci_blob_release(struct oci_blob *blob);
 struct oci_dest;
 /*
  * "oci:DIR[:TAG]": the layout is made when it is not there; what other tags it has stays.
+ * "docker://[HOST[:PORT]/]NAME[:TAG]": a registry; what it has is not sent again.
  * "oci-archive:FILE[:TAG]": a file that is there is replaced, at once, by oci_dest_image().
  */
 int oci_dest_open(const char *spec, const struct oci_remote *remote, struct oci_dest **ret,
@@ -81,6 +82,8 @@ static inline void oci_dest_closep(struct oci_dest **dest)
 #define cleanup_oci_dest __attribute__((cleanup(oci_dest_closep)))
 /* Is the blob there with the right size already? */
 bool oci_dest_has(struct oci_dest *dest, const struct oci_descriptor *desc);
+/* The image known as @ref has the blob, too: takes it from there when that is the same registry. */
+bool oci_dest_mount(struct oci_dest *dest, const struct oci_descriptor *desc, const char *ref);
 /* Copies @fd from its start; the digest is verified on the way. -EBADMSG. */
 int oci_dest_blob(struct oci_dest *dest, const struct oci_descriptor *desc, int fd, struct err *err)
 	__attribute__((warn_unused_result));

@@ -30,7 +30,8 @@ struct oci_dest_ops {
 		    struct err *err);
 	void (*close)(void *impl);
 	bool (*has)(void *impl, const struct oci_descriptor *desc);
+	bool (*mount)(void *impl, const struct oci_descriptor *desc, const char *ref); /* or NULL */
 	int (*blob)(void *impl, const struct oci_descriptor *desc, int fd, struct err *err);
 	int (*image)(void *impl, const struct oci_image *image, const char *ref, struct err *err);
 };
-extern const struct oci_dest_ops oci_dest_layout, oci_dest_archive;
+extern const struct oci_dest_ops oci_dest_layout, oci_dest_archive, oci_dest_registry;

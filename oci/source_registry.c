@@ -278,6 +278,10 @@ static int download_once(struct download *d, struct http_answer *a, struct err *
 	if (registry_is_passing(0, a))
 		return err_msg(err, -ECONNABORTED, "blob %s: HTTP status %u", d->desc.digest.text,
 			       a->status);
+	if (a->status == 404 && oci_media_of(d->desc.media_type).kind == OCI_KIND_FOREIGN)
+		return err_msg(err, -ENOENT,
+			       "layer %s is not distributed with the image ('%s'), and not here",
+			       d->desc.digest.text, d->desc.media_type);
 	(void)snprintf(what, sizeof(what), "blob %s", d->desc.digest.text);
 	return registry_error(a, what, err);
 }

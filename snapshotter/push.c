@@ -9,6 +9,25 @@
 #include "snapshotter/image_private.h"
 #include "snapshotter/pull.h"
 
+/* Other images with the blob may have been pulled from, or pushed to, the same registry. 1: taken.
+ */
+static int mount_blob(struct snap_store *store, struct oci_dest *dest,
+		      const struct oci_descriptor *desc, struct err *err)
+{
+	struct db_rows *rows cleanup_db_rows = NULL;
+	int r = db_query(store->db,
+			 "SELECT DISTINCT i.ref FROM images i JOIN manifest_layers m"
+			 " ON m.manifest = i.manifest WHERE m.blob = ? LIMIT 32",
+			 DB_ARGS(db_text(desc->digest.text)), &rows, err);
+
+	while (r == 0 && (r = db_next(rows, err)) > 0) {
+		if (oci_dest_mount(dest, desc, db_col_text(rows, 0)))
+			return 1;
+		r = 0;
+	}
+	return r;
+}
+
 static int push_blob(struct snap_store *store, struct oci_dest *dest,
 		     const struct oci_descriptor *desc, struct err *err)
 {
@@ -17,6 +36,9 @@ static int push_blob(struct snap_store *store, struct oci_dest *dest,
 
 	if (oci_dest_has(dest, desc))
 		return 0;
+	r = mount_blob(store, dest, desc, err);
+	if (r != 0)
+		return r < 0 ? r : 0;
 	store_blob_path(&desc->digest, path);
 	fd = openat(store->root_fd, path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0) {

@@ -1,14 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "snapshotter/cmd/cmd.h"
+#include "snapshotter/cmd/remote.h"
 #include "snapshotter/pull.h"
 
-static int run(struct cmd_context *c, const void *o, int argc, char **argv, struct err *err)
+struct options {
+	struct cmd_remote remote;
+};
+
+static const struct cmd_option options[] = {
+	CMD_REMOTE_OPTIONS(struct options, remote),
+	CMD_OPTIONS_END,
+};
+
+static int run(struct cmd_context *c, const void *opts, int argc, char **argv, struct err *err)
 {
 	struct digest manifest;
-	int r = snap_push(c->store, argv[0], argv[1], NULL, &manifest, err);
+	const struct options *o = opts;
+	struct oci_remote remote;
+	int r = cmd_remote_read(&o->remote, &remote, err);
 
-	(void)o;
 	(void)argc;
+	if (r < 0)
+		return cmd_is_usage_error(r);
+	r = snap_push(c->store, argv[0], argv[1], &remote, &manifest, err);
 	if (r < 0)
 		return r;
 	if (c->json) {
@@ -30,13 +44,17 @@ static int run(struct cmd_context *c, const void *o, int argc, char **argv, stru
 const struct cmd cmd_push = {
 	.name = "push",
 	.summary = "Copy an image out of the store",
-	.usage = "REF DEST",
+	.usage = "[--tls-verify BOOL] [--creds USER:PASSWORD] [--authfile FILE] REF DEST",
 	.help = "DEST is one of\n"
 		"  oci:DIR[:TAG]           an OCI image layout: made when it is not there, other "
 		"tags in\n"
 		"                          it stay\n"
 		"  oci-archive:FILE[:TAG]  the same in a tar, which is replaced when it is there\n"
+		"  docker://[HOST[:PORT]/]NAME[:TAG]\n"
+		"                          a registry: what it has is not sent again\n"
 		"Blobs go out byte for byte as they came in. Prints the manifest's digest.",
+	.options = options,
+	.options_size = sizeof(struct options),
 	.min_args = 2,
 	.max_args = 2,
 	.run = run,

@@ -115,7 +115,7 @@ start_registry() { # NAME [LINES OF THE http: SECTION AND BEHIND]
 	mkdir -p "$name"
 	for i in 1 2 3 4 5 6 7 8 9; do
 		port=$((20000 + (RANDOM * 7 + $$ + i) % 30000))
-		printf '%s\n' 'version: 0.1' 'log: {level: error}' "storage: {filesystem: {rootdirectory: $PWD/$name/data}, delete: {enabled: true}}" \
+		printf '%s\n' 'version: 0.1' 'log: {level: error, accesslog: {disabled: false}}' "storage: {filesystem: {rootdirectory: $PWD/$name/data}, delete: {enabled: true}}" \
 			"http:" "  addr: 127.0.0.1:$port" "${@:2}" >"$name/config.yml"
 		docker-registry serve "$name/config.yml" >"$name/log" 2>&1 &
 		servers+=($!)
@@ -141,7 +141,7 @@ layout() { # lay: the image of two_layers
 	snap push d:1 oci:lay:1 >/dev/null
 	rm -rf "$SNAP_ROOT"
 }
-blobs_asked() { grep -c "/blobs/$(jq -r ".manifests[0].digest" lay/index.json | tr : / | sed 's|^|lay/blobs/|' | xargs jq -r '.layers[0].digest')" "$1"; }
+blobs_asked() { grep -c "/blobs/$(jq -r ".manifests[0].digest" lay/index.json | tr : / | sed 's|^|lay/blobs/|' | xargs jq -r '.layers[0].digest')" "$1" || :; }
 
 test_registry_plain() {
 	local d at
@@ -235,5 +235,72 @@ test_tokens_and_redirects() {
 	snap --quiet pull "docker://127.0.0.1:$(head -n 1 redirect.log)/t/x:1" --tls-verify=false --creds u:p --name x:1
 	grep -q '/blobs/' plain.log || fail "nothing came by the redirect"
 	! grep -q ' auth$' plain.log || fail "credentials went to another host: $(cat plain.log)"
+	stop_servers
+}
+
+test_push_to_a_registry() {
+	local d at p run
+	snap --quiet pull "oci:$IMAGES/DEBIAN:latest" --name d:1
+	d=$(digest_of d:1)
+	start_registry reg
+	at=127.0.0.1:$port
+	snap push d:1 "docker://$at/one/x:1" --tls-verify=false >push.out
+	is "$(cat push.out)" "$d" 'the digest pushed'
+	is "$(skopeo inspect --tls-verify=false "docker://$at/one/x:1" | jq -r .Digest)" "$d" 'what skopeo sees'
+	skopeo copy -q --src-tls-verify=false "docker://$at/one/x:1" dir:copied # reads and verifies every blob
+	grep -q '"PATCH ' reg/log || fail "no blob went in chunks: $(head -n 5 reg/log)"
+	grep -q '"PUT /v2/one/x/blobs/uploads/[^?]*?.*digest=' reg/log || fail "no blob: $(head -n 5 reg/log)"
+	# twice is once: nothing but the manifest is sent
+	: >reg/log
+	snap push d:1 "docker://$at/one/x:2" --tls-verify=false >/dev/null
+	! grep -E '"(POST|PATCH) ' reg/log || fail 'blobs were sent again'
+	# what another image of the registry has is taken from there
+	snap --quiet pull "docker://$at/one/x:1" --tls-verify=false
+	: >reg/log
+	snap push d:1 "docker://$at/two/y:1" --tls-verify=false >/dev/null
+	grep -q '"POST /v2/two/y/blobs/uploads/?mount=.*from=one.* 201' reg/log || fail "not mounted: $(grep POST reg/log | head -n 3)"
+	! grep -q '"PATCH ' reg/log || fail 'layers were sent again'
+	SNAP_ROOT=$PWD/b snap --quiet pull "docker://$at/two/y:1" --tls-verify=false --name y:1
+	is "$(SNAP_ROOT=$PWD/b digest_of y:1)" "$d" 'the digest pulled again'
+	refused 1 'the image is' snap push d:1 "docker://$at/two/y@sha256:$(printf x | sha256sum | cut -c1-64)" --tls-verify=false
+	stop_servers
+	refused 1 'connect' snap push d:1 "docker://$at/two/y:1" --tls-verify=false
+}
+test_podman_pulls_what_was_pushed() {
+	local p run
+	two_layers
+	start_registry reg
+	snap push d:1 "docker://127.0.0.1:$port/a/b:1" --tls-verify=false >/dev/null
+	run=$(mktemp -d /tmp/snap-pr.XXXXXX)
+	# shellcheck disable=SC2064 # now
+	trap "rm -rf '$run'" EXIT
+	p=(podman --root "$PWD/pr" --runroot "$run" --storage-driver vfs)
+	"${p[@]}" pull -q --tls-verify=false "127.0.0.1:$port/a/b:1" >pull.out 2>&1 || fail "podman: $(cat pull.out)"
+	"${p[@]}" push -q --tls-verify=false "127.0.0.1:$port/a/b:1" "docker://127.0.0.1:$port/a/c:1" >push.out 2>&1 || fail "podman: $(cat push.out)"
+	snap --quiet pull "docker://127.0.0.1:$port/a/c:1" --tls-verify=false --name c:1
+	is "$(chains c:1)" "$(chains d:1)" 'chain ids'
+	"${p[@]}" rmi -af >/dev/null
+	stop_servers
+}
+layers_known() { # AT-LEAST
+	[ "$(python3 -c 'import sqlite3, sys
+try: print(sqlite3.connect("file:" + sys.argv[1] + "/meta.db?mode=ro", uri=True).execute("SELECT count(*) FROM layer_blobs").fetchone()[0])
+except sqlite3.Error: print(0)' "$SNAP_ROOT")" -ge "$1" ]
+}
+# Killed between two layers: what was there is not fetched again
+test_killed_download() {
+	local pid
+	layout
+	flaky stall
+	snap --quiet pull "docker://127.0.0.1:$port/t/x:1" --tls-verify=false --name x:1 >kill.out 2>&1 &
+	pid=$!
+	within 20 layers_known 1
+	kill -9 $pid
+	wait $pid 2>/dev/null || :
+	is "$(snap --json images | jq -c .)" '[]' images
+	flaky plain
+	snap --quiet pull "docker://127.0.0.1:$port/t/x:1" --tls-verify=false --name x:1
+	is "$(blobs_asked plain.log)" 0 'requests for the layer that was there'
+	snap --quiet fsck
 	stop_servers
 }

@@ -6,7 +6,7 @@
    part is sent); dead (it always ends before the first byte); busy (429 and 503 first); short, long (Content-Length
    lies); wrong (other bytes); manifest (another manifest than asked for); redirect (blobs are at OTHER-PORT, to which
    no credentials may come); loop; file (redirect to file:); token (wants a bearer token for u:p); basic (wants u:p);
-   endless (a manifest without end)."""
+   endless (a manifest without end); stall (the second layer stops half way, for good)."""
 import base64
 import http.server
 import json
@@ -106,6 +106,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if asked and mode != "norange":
             status, headers = 206, {"Content_Range": f"bytes {start}-{len(body) - 1}/{len(body)}"}
         rest = body[start:]
+        if mode == "stall" and name == json.loads(blob(first["digest"]))["layers"][1]["digest"]:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body[: len(body) // 2])
+            self.wfile.flush()
+            return threading.Event().wait()
         if mode == "dead":
             return self.answer(status, b"", len(rest), **headers)
         if mode in ("break", "norange", "otherrange") and (n < 4 or mode == "otherrange"):
