@@ -23,6 +23,7 @@ struct pending {
 
 struct walk {
 	int root;
+	dev_t dev; /* what is mounted below is not of the tree */
 	struct pending *todo;
 	void *seen; /* tsearch tree of inode numbers with several names */
 	struct snap_usage usage;
@@ -97,7 +98,7 @@ static int read_directory(struct walk *w, const char *path)
 
 		if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0)
 			continue;
-		if (fstatat(fd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		if (fstatat(fd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_dev != w->dev)
 			continue;
 		r = count(w, &st);
 		if (r == 0 && S_ISDIR(st.st_mode))
@@ -118,6 +119,7 @@ int usage_of_tree(int dirfd, const char *path, struct snap_usage *ret, struct er
 
 	if (root < 0 || fstat(root, &st) < 0)
 		return err_set(err, -errno, "open '%s'", path);
+	w.dev = st.st_dev;
 	r = count(&w, &st);
 	if (r == 0)
 		r = read_directory(&w, ".");

@@ -78,3 +78,22 @@ test_commit_sees_what_a_live_mount_holds_back() {
 	enter d localhost/new:1 mnt
 	is "$(stat -c %s mnt/big)" 30000000
 }
+test_df_accounts_for_every_byte() {
+	small_store
+	is "$(snap df --json | jq -c '[.parts[].what]')" '["blobs","layers","chains","snapshots","tmp","rest"]' 'the parts'
+	is "$(snap df --json | jq '.size')" "$(($(du -sxB1 "$SNAP_ROOT" | cut -f1)))" 'the sum, as du has it'
+	is "$(snap df --json | jq '[.parts[].size] | add')" "$(snap df --json | jq .size)" 'the parts together'
+	is "$(snap df --json | jq -c '[.parts[:4][].count]')" '[3,1,1,1]' 'how many'
+	snap --quiet mount k m --engine fuse
+	head -c 1000000 /dev/zero >m/big
+	sync -f m
+	is "$(snap df --json | jq '.size')" "$(($(du -sxB1 "$SNAP_ROOT" | cut -f1)))" 'the sum while it is written to'
+	[ "$(snap df --json | jq '.parts[] | select(.what == "snapshots").size')" -ge 1000000 ] || fail 'the snapshot did not grow'
+	snap df | grep -q '^total ' || fail 'no total'
+	refused 2 'df' snap df x
+}
+small_store() { # one image of one layer, one snapshot k of it
+	mkdir -p base m && head -c 5000 /dev/urandom >base/f
+	image_of small:1 base
+	snap prepare k small:1 >/dev/null
+}
