@@ -38,7 +38,7 @@ static int inherit_acl(struct ovl_fs *fs, struct ovl_node *parent, int fd, const
 	ssize_t n = -ENODATA;
 	int r;
 
-	if (!ovl_node_has(parent, OVL_NODE_NO_ACL) && !S_ISLNK(*mode))
+	if (!fs->no_acl && !ovl_node_has(parent, OVL_NODE_NO_ACL) && !S_ISLNK(*mode))
 		n = ovl_sys_getxattr(fd, "", "system.posix_acl_default", acl, sizeof(acl));
 	if (n == -ENODATA || n == -ENOTSUP) {
 		if (!S_ISLNK(*mode))
@@ -82,6 +82,8 @@ struct create {
 	const struct ovl_new *what;
 	const struct ovl_cred *cred;
 	struct stat parent_st;
+	uid_t uid; /* as stored */
+	gid_t gid;
 	char temp[24];
 	int fd; /* owned; of a regular file */
 };
@@ -89,7 +91,7 @@ struct create {
 static int build(struct ovl_fs *fs, struct ovl_node *parent, int dirfd, struct create *c)
 {
 	mode_t mode = c->what->mode, type = mode & S_IFMT;
-	gid_t gid = c->cred->gid;
+	gid_t gid = c->gid;
 	int r;
 
 	ovl_temp_name(fs, c->temp);
@@ -103,7 +105,7 @@ static int build(struct ovl_fs *fs, struct ovl_node *parent, int dirfd, struct c
 	}
 	r = inherit_acl(fs, parent, dirfd, c->temp, &mode, c->cred->umask);
 	if (r == 0)
-		r = ovl_set_owner(fs, fs->work_fd, c->temp, type, c->cred->uid, gid, mode & 07777);
+		r = ovl_set_owner(fs, fs->work_fd, c->temp, type, c->uid, gid, mode & 07777);
 	return r;
 }
 
@@ -179,6 +181,10 @@ int ovl_create(struct ovl_fs *fs, struct ovl_node *parent, const char *name,
 	/* Would be a whiteout. */
 	if (S_ISCHR(what->mode) && what->rdev == 0)
 		return -EPERM;
+	/* As on the kernel's mapped mounts: who has no number here can make nothing. */
+	if (ovl_idmap_store(&fs->uids, cred->uid, &c.uid) < 0 ||
+	    ovl_idmap_store(&fs->gids, cred->gid, &c.gid) < 0)
+		return -EOVERFLOW;
 	r = prepare_new(fs, parent, name, &e);
 	if (r == 0)
 		r = ovl_node_dirfd(fs, parent, &d);

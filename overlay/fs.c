@@ -8,6 +8,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
+#include "base/io.h"
 #include "base/log.h"
 #include "overlay/node.h"
 #include "overlay/whiteout.h"
@@ -70,6 +72,67 @@ static int open_layers(struct ovl_fs *fs, const struct ovl_config *c, struct err
 			return r;
 		fs->layers[i]->batch = (unsigned int)(c->n_lowers - 1 - i);
 		fs->n_layers++;
+	}
+	return 0;
+}
+
+/* mount_setattr(2): such a mount is marked in /proc/self/mountinfo, by its number. */
+static bool is_idmapped(const char *mountinfo, int fd)
+{
+	char path[64], id[32], *text cleanup_free = NULL;
+	const char *line, *p;
+	size_t len;
+	int mnt = -1;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	if (io_read_path(path, 4096, &text, &len) < 0)
+		return false;
+	p = strstr(text, "mnt_id:");
+	if (!p || sscanf(p, "mnt_id: %d", &mnt) != 1)
+		return false;
+	len = (size_t)snprintf(id, sizeof(id), "%d ", mnt);
+	for (line = mountinfo; line && *line; line = strchr(line, '\n'), line += !!line) {
+		size_t end = strcspn(line, "\n");
+
+		/* In the mount's own options, which stand before the " - ". */
+		if (strncmp(line, id, len) == 0) {
+			const char *sep = memmem(line, end, " - ", 3);
+
+			return sep && memmem(line, (size_t)(sep - line), ",idmapped", 9);
+		}
+	}
+	return false;
+}
+
+/*
+ * Podman lets the kernel map the layers where it can, keeps what the container writes under the
+ * numbers that are seen, and asks for the mapping all the same.
+ */
+static bool is_mapped_below(struct ovl_fs *fs)
+{
+	cleanup_free char *mountinfo = NULL;
+	size_t len;
+
+	if (io_read_path("/proc/self/mountinfo", 16 << 20, &mountinfo, &len) < 0)
+		return false;
+	for (size_t i = 0; i < fs->n_layers; i++)
+		if (fs->layers[i]->fd >= 0 && is_idmapped(mountinfo, fs->layers[i]->fd))
+			return true;
+	return false;
+}
+
+static int copy_idmaps(struct ovl_fs *fs, const struct ovl_config *c, struct err *err)
+{
+	int r = ovl_idmap_copy(&c->uids, &fs->uids);
+
+	if (r == 0)
+		r = ovl_idmap_copy(&c->gids, &fs->gids);
+	if (r < 0)
+		return err_set(err, r, "open the overlay");
+	if ((fs->uids.n > 0 || fs->gids.n > 0) && is_mapped_below(fs)) {
+		log_info("uidmapping and gidmapping: the kernel maps the lower layers already");
+		ovl_idmap_release(&fs->uids);
+		ovl_idmap_release(&fs->gids);
 	}
 	return 0;
 }
@@ -139,6 +202,9 @@ int ovl_fs_open(const struct ovl_config *c, struct ovl_fs **ret, struct err *err
 	fs->volatile_ = c->volatile_;
 	fs->owned = !c->timeout_set;
 	fs->timeout = c->timeout_set ? c->timeout_ms / 1000.0 : TIMEOUT_NEVER;
+	fs->static_nlink = c->static_nlink;
+	fs->no_xattrs = c->no_xattrs;
+	fs->no_acl = c->no_acl || c->no_xattrs;
 	fs->uid = geteuid();
 	fs->gid = getegid();
 	fs->owner_xattr = fs->uid != 0;
@@ -162,6 +228,8 @@ int ovl_fs_open(const struct ovl_config *c, struct ovl_fs **ret, struct err *err
 		r = err_msg(err, -EINVAL, "no layers: lowerdir= is missing");
 	if (r == 0)
 		r = open_layers(fs, c, err);
+	if (r == 0)
+		r = copy_idmaps(fs, c, err);
 	if (r == 0 && fs->has_upper)
 		r = ovl_work_open(fs, c, err);
 	if (r == 0) {
@@ -207,6 +275,8 @@ void ovl_fs_close(struct ovl_fs *fs)
 	ovl_numbers_free(fs->numbers);
 	ovl_real_cache_free(fs->fds);
 	ovl_work_close(fs);
+	ovl_idmap_release(&fs->uids);
+	ovl_idmap_release(&fs->gids);
 	pthread_rwlock_destroy(&fs->tree);
 	pthread_mutex_destroy(&fs->copy_lock);
 	pthread_cond_destroy(&fs->copy_done);

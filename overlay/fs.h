@@ -94,6 +94,8 @@ struct ovl_fs {
 	bool kills; /* FUSE_HANDLE_KILLPRIV_V2: set-id bits are ours to take away */
 	double timeout; /* seconds that the kernel may believe names and attributes */
 	bool owner_xattr; /* owners that we may not set are kept in an xattr */
+	struct ovl_idmap uids, gids; /* what is stored and what is seen; never changes */
+	bool static_nlink, no_acl, no_xattrs;
 	uid_t uid; /* who we are: what needs no chown */
 	gid_t gid;
 	char mark[OVL_MARK_COUNT][48]; /* xattr names */

@@ -14,11 +14,13 @@ void ovl_fix_stat(struct ovl_fs *fs, struct ovl_node *n, struct stat *st)
 	bool orphan = ovl_node_has(n, OVL_NODE_ORPHAN);
 
 	st->st_ino = fs->base + n->number;
+	st->st_uid = ovl_idmap_show(&fs->uids, st->st_uid);
+	st->st_gid = ovl_idmap_show(&fs->gids, st->st_gid);
 	if (S_ISDIR(st->st_mode)) {
 		/* What is merged cannot be counted cheaply: 1 says so, and stays over copy-up. */
 		if (orphan)
 			st->st_nlink = 0;
-		else if (n->n_lowers > 1 || (n->n_lowers > 0 && fs->has_upper))
+		else if (fs->static_nlink || n->n_lowers > 1 || (n->n_lowers > 0 && fs->has_upper))
 			st->st_nlink = 1;
 	} else if (ovl_node_has(n, OVL_NODE_INDEXED)) {
 		st->st_nlink = (nlink_t)(n->nlink > 0 ? n->nlink : 0);
@@ -220,6 +222,9 @@ int ovl_setattr(struct ovl_fs *fs, struct ovl_node *n, const struct stat *attr, 
 
 	if (set & OVL_SET_SIZE && !S_ISREG(n->type))
 		return S_ISDIR(n->type) ? -EISDIR : -EINVAL;
+	if ((set & OVL_SET_UID && ovl_idmap_store(&fs->uids, attr->st_uid, &fixed.st_uid) < 0) ||
+	    (set & OVL_SET_GID && ovl_idmap_store(&fs->gids, attr->st_gid, &fixed.st_gid) < 0))
+		return -EINVAL;
 	r = ovl_copy_up(fs, n, keep);
 	if (r == 0 && set & OVL_SET_SIZE)
 		r = set_size(fs, n, attr->st_size, file);

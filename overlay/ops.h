@@ -8,7 +8,8 @@
  * here: session_ops.c decodes and replies. Any thread; no locks held.
  */
 
-/* Who asks. Permissions are the kernel's business (default_permissions); this is for new objects.
+/* Who asks, by the numbers that are seen. Permissions are the kernel's business
+ * (default_permissions); this is for new objects.
  */
 struct ovl_cred {
 	uid_t uid;
@@ -25,7 +26,7 @@ int ovl_lookup(struct ovl_fs *fs, struct ovl_node *parent, const char *name, str
 
 /* inode */
 int ovl_getattr(struct ovl_fs *fs, struct ovl_node *n, struct stat *ret) OVL_MUST;
-/* What of a stat as it is on disk is ours to say: number, link count. */
+/* What of a stat as it is on disk is ours to say: number, link count, mapped owners. Once only. */
 void ovl_fix_stat(struct ovl_fs *fs, struct ovl_node *n, struct stat *st);
 enum ovl_set {
 	OVL_SET_MODE = 1 << 0,

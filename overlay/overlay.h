@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "overlay/idmap.h"
 
 /*
  * overlay - the union of an upper directory and a stack of read-only lower
@@ -30,6 +31,10 @@ struct ovl_config {
 	bool allow_other_set; /* the user said so; else: yes for root of any user namespace */
 	bool dev, suid; /* root of the initial user namespace only */
 	bool debug;
+	struct ovl_idmap uids, gids; /* of every layer */
+	bool squash_root; /* for ovl_params_verify() */
+	bool static_nlink; /* directories have one link */
+	bool no_acl, no_xattrs; /* ACLs, or xattrs and so ACLs too, do not show */
 	char *source; /* shown in the mount table; NULL: "snapfs" */
 	unsigned int threads; /* 0: chosen by the engine */
 	bool noopen_set, noopen; /* the user chose; else: where it can be had */

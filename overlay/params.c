@@ -22,6 +22,7 @@ enum opt_kind {
 	OPT_NUMBER,
 	OPT_SECONDS, /* decimal fraction allowed; kept as milliseconds */
 	OPT_REDIRECT,
+	OPT_IDMAP, /* STORED:SHOWN:COUNT:... */
 	OPT_OFF_ONLY, /* known; only "off", "0" and "no" can be had */
 	OPT_ACCEPT, /* known and without meaning here */
 	OPT_REFUSE, /* known; would change what is seen; not there yet */
@@ -48,6 +49,14 @@ enum opt_key {
 	KEY_FSYNC,
 	KEY_THREADED,
 	KEY_NOOPEN,
+	KEY_UIDS,
+	KEY_GIDS,
+	KEY_SQUASH,
+	KEY_SQUASH_UID,
+	KEY_SQUASH_GID,
+	KEY_NO_ACL,
+	KEY_NO_XATTRS,
+	KEY_STATIC_NLINK,
 	KEY_BATCH,
 	KEY_TIMEOUT,
 	KEY_MAX_WRITE,
@@ -78,6 +87,14 @@ static const struct opt table[] = {
 	{"ino_batch", OPT_NUMBER, KEY_BATCH},
 	{"noopen", OPT_SWITCH, KEY_NOOPEN},
 	{"timeout", OPT_SECONDS, KEY_TIMEOUT},
+	{"uidmapping", OPT_IDMAP, KEY_UIDS},
+	{"gidmapping", OPT_IDMAP, KEY_GIDS},
+	{"squash_to_root", OPT_SWITCH, KEY_SQUASH},
+	{"squash_to_uid", OPT_NUMBER, KEY_SQUASH_UID},
+	{"squash_to_gid", OPT_NUMBER, KEY_SQUASH_GID},
+	{"noacl", OPT_SWITCH, KEY_NO_ACL},
+	{"noxattrs", OPT_SWITCH, KEY_NO_XATTRS},
+	{"static_nlink", OPT_SWITCH, KEY_STATIC_NLINK},
 	{"max_write", OPT_NUMBER, KEY_MAX_WRITE},
 	{"fsname", OPT_TEXT, KEY_SOURCE},
 
@@ -85,17 +102,9 @@ static const struct opt table[] = {
 	{"nfs_export", OPT_OFF_ONLY, KEY_NONE},
 	{"verity", OPT_OFF_ONLY, KEY_NONE},
 
-	{"uidmapping", OPT_REFUSE, KEY_NONE},
-	{"gidmapping", OPT_REFUSE, KEY_NONE},
-	{"squash_to_root", OPT_REFUSE, KEY_NONE},
-	{"squash_to_uid", OPT_REFUSE, KEY_NONE},
-	{"squash_to_gid", OPT_REFUSE, KEY_NONE},
 	{"xattr_permissions", OPT_REFUSE, KEY_NONE},
 	{"quota_bytes", OPT_REFUSE, KEY_NONE},
 	{"quota_inodes", OPT_REFUSE, KEY_NONE},
-	{"noacl", OPT_REFUSE, KEY_NONE},
-	{"noxattrs", OPT_REFUSE, KEY_NONE},
-	{"static_nlink", OPT_REFUSE, KEY_NONE},
 	{"ino32_t", OPT_REFUSE, KEY_NONE},
 	{"plugins", OPT_REFUSE, KEY_NONE},
 
@@ -219,6 +228,8 @@ void ovl_config_release(struct ovl_config *c)
 	free(c->upper);
 	free(c->work);
 	free(c->source);
+	ovl_idmap_release(&c->uids);
+	ovl_idmap_release(&c->gids);
 	memset(c, 0, sizeof(*c));
 }
 
@@ -328,6 +339,23 @@ static void set_flag(struct ovl_config *c, enum opt_key key, bool on)
 		c->noopen = on;
 		c->noopen_set = true;
 		break;
+	case KEY_SQUASH:
+		/* squash_to_uid and squash_to_gid say more, whichever comes first. */
+		c->squash_root = on;
+		break;
+	case KEY_NO_ACL:
+		c->no_acl = on;
+		break;
+	case KEY_NO_XATTRS:
+		c->no_xattrs = on;
+		break;
+	case KEY_STATIC_NLINK:
+		c->static_nlink = on;
+		break;
+	case KEY_UIDS:
+	case KEY_GIDS:
+	case KEY_SQUASH_UID:
+	case KEY_SQUASH_GID:
 	case KEY_NONE:
 	case KEY_UPPER:
 	case KEY_WORK:
@@ -388,8 +416,17 @@ static int set_number(struct ovl_config *c, enum opt_key key, const struct opt_v
 {
 	uint64_t n;
 
-	if (parse_number(v->text, key == KEY_BATCH ? BATCH_MAX : UINT32_MAX, &n))
+	struct ovl_idmap *m = key == KEY_SQUASH_UID ? &c->uids : &c->gids;
+	bool squash = key == KEY_SQUASH_UID || key == KEY_SQUASH_GID;
+	uint64_t max = key == KEY_BATCH ? BATCH_MAX : UINT32_MAX;
+
+	/* 2^32-1 is no id. */
+	if (parse_number(v->text, squash ? max - 1 : max, &n))
 		return bad_value(v, "a number in range", err);
+	if (squash) {
+		m->squash = true;
+		m->squash_to = (uint32_t)n;
+	}
 	if (key == KEY_BATCH)
 		c->ino_batch = n;
 	/* max_write is only a wish about request sizes: the engine takes the largest there is. */
@@ -417,6 +454,23 @@ static int set_redirect(struct ovl_config *c, const struct opt_value *v, struct 
 	else if (!v->text || parse_switch(v, &on))
 		return bad_value(v, "on or off", err);
 	c->redirect_dir = on;
+	return 0;
+}
+
+static int set_idmap(struct ovl_idmap *slot, const struct opt_value *v, struct err *err)
+{
+	struct ovl_idmap m = *slot;
+	int r;
+
+	m.ranges = NULL;
+	m.n = 0;
+	r = ovl_idmap_parse(&m, v->text ? v->text : "x");
+	if (r == -EINVAL)
+		return bad_value(v, "STORED:SHOWN:COUNT[:...] without overlaps", err);
+	if (r < 0)
+		return err_set(err, r, "mount option '%s'", v->name);
+	ovl_idmap_release(slot);
+	*slot = m;
 	return 0;
 }
 
@@ -449,6 +503,8 @@ static int opt_apply(struct ovl_config *c, const struct opt *o, struct opt_value
 			return bad_value(v, "a number of seconds", err);
 		c->timeout_set = true;
 		return 0;
+	case OPT_IDMAP:
+		return set_idmap(o->key == KEY_UIDS ? &c->uids : &c->gids, v, err);
 	case OPT_REDIRECT:
 		return set_redirect(c, v, err);
 	case OPT_OFF_ONLY:
@@ -534,6 +590,14 @@ int ovl_params_verify(struct ovl_config *c, struct err *err)
 			       (unsigned long long)c->ino_batch);
 	if (!c->upper)
 		c->read_only = true;
+	if (c->squash_root && !c->uids.squash) {
+		c->uids.squash = true;
+		c->uids.squash_to = 0;
+	}
+	if (c->squash_root && !c->gids.squash) {
+		c->gids.squash = true;
+		c->gids.squash_to = 0;
+	}
 	return 0;
 }
 
@@ -590,6 +654,12 @@ const char *ovl_params_help(void)
 	       "  timeout=SECONDS           how long the kernel may keep names and attributes\n"
 	       "  noopen=0|1                the kernel opens and closes files without asking "
 	       "(where it can)\n"
+	       "  uidmapping=STORED:SHOWN:COUNT[:...], gidmapping=...\n"
+	       "                            owners that are kept as one id and seen as another\n"
+	       "  squash_to_root, squash_to_uid=N, squash_to_gid=N\n"
+	       "                            everything is seen to be owned by these\n"
+	       "  noacl, noxattrs           no POSIX ACLs, no extended attributes at all\n"
+	       "  static_nlink              every directory has one link\n"
 	       "  ino_batch=N               first batch of 2^32 inode numbers of this mount (0)\n"
 	       "  threaded=0|1              answer requests one after the other, or at once (1)\n"
 	       "  allow_other               other users may enter (default for root)\n"

@@ -128,6 +128,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 
 	conn->want &= ~off;
 	conn->want |= conn->capable & on;
+	if (fs->no_acl)
+		conn->want &= ~(unsigned int)FUSE_CAP_POSIX_ACL;
 	fs->no_handles = fs->no_handles && conn->capable & FUSE_CAP_NO_OPEN_SUPPORT;
 	fs->kills = ovl_session_io_init(&fs->io);
 	conn->max_write = READ_MAX;

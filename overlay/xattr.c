@@ -92,19 +92,38 @@ static ssize_t raw_list(struct ovl_fs *fs, struct ovl_node *n, char *buf, size_t
 	return r;
 }
 
+static bool is_acl(const char *name)
+{
+	return strncmp(name, "system.posix_acl_", 17) == 0;
+}
+
+/* -ENOSYS: there are none at all, which the kernel then remembers. */
+static int check_shown(struct ovl_fs *fs, const char *name)
+{
+	if (fs->no_xattrs)
+		return -ENOSYS;
+	return fs->no_acl && is_acl(name) ? -EOPNOTSUPP : 0;
+}
+
 ssize_t ovl_getxattr(struct ovl_fs *fs, struct ovl_node *n, const char *name, void *buf,
 		     size_t size)
 {
 	char escaped[XATTR_NAME_MAX + 1];
 	const char *stored;
-	int r;
+	ssize_t len;
+	int r = check_shown(fs, name);
 
+	if (r < 0)
+		return r;
 	if (is_forbidden(name))
 		return -ENODATA;
 	r = stored_name(name, escaped, &stored);
 	if (r < 0)
 		return -ENODATA;
-	return raw_get(fs, n, stored, buf, size);
+	len = raw_get(fs, n, stored, buf, size);
+	if (len > 0 && size > 0 && is_acl(name))
+		r = ovl_idmap_acl(&fs->uids, &fs->gids, buf, (size_t)len, false);
+	return r < 0 ? r : len;
 }
 
 /* All names as stored (malloc); their length. */
@@ -135,7 +154,7 @@ ssize_t ovl_listxattr(struct ovl_fs *fs, struct ovl_node *n, char *buf, size_t s
 {
 	cleanup_free char *all = NULL;
 	size_t out = 0;
-	ssize_t len = list_all(fs, n, &all);
+	ssize_t len = fs->no_xattrs ? -ENOSYS : list_all(fs, n, &all);
 
 	if (len <= 0)
 		return len == -ENOTSUP ? 0 : len;
@@ -143,7 +162,7 @@ ssize_t ovl_listxattr(struct ovl_fs *fs, struct ovl_node *n, char *buf, size_t s
 		const char *prefix = own_prefix(p);
 		size_t plen = prefix ? strlen(prefix) : 0, rest;
 
-		if (ovl_xattr_is_mark(p))
+		if (ovl_xattr_is_mark(p) || (fs->no_acl && is_acl(p)))
 			continue;
 		/* Ours and no mark: escaped. */
 		rest = strlen(p) + 1 - plen - (prefix ? strlen(ESCAPE) : 0);
@@ -173,7 +192,7 @@ static bool loses_sgid(const struct stat *st, const struct ovl_cred *cred)
 static int mode_after_acl_locked(struct ovl_fs *fs, const struct ovl_at *at,
 				 const struct ovl_cred *cred)
 {
-	struct stat real, st;
+	struct stat real, st, shown;
 	int r = ovl_sys_stat(at->fd, at->name, &real);
 
 	if (r < 0)
@@ -182,7 +201,9 @@ static int mode_after_acl_locked(struct ovl_fs *fs, const struct ovl_at *at,
 	if (fs->owner_xattr)
 		ovl_override_read(at->fd, at->name, &st);
 	st.st_mode = (st.st_mode & ~0777u) | (real.st_mode & 0777);
-	if (loses_sgid(&st, cred))
+	shown = st;
+	shown.st_gid = ovl_idmap_show(&fs->gids, st.st_gid);
+	if (loses_sgid(&shown, cred))
 		st.st_mode &= ~(mode_t)S_ISGID;
 	if (fs->owner_xattr)
 		return ovl_set_owner(fs, at->fd, at->name, st.st_mode & S_IFMT, st.st_uid,
@@ -195,11 +216,24 @@ int ovl_setxattr(struct ovl_fs *fs, struct ovl_node *n, const char *name, const 
 {
 	struct ovl_at at cleanup_at = OVL_AT_INIT;
 	char escaped[XATTR_NAME_MAX + 1];
+	cleanup_free void *acl = NULL;
 	const char *stored;
-	int r;
+	int r = check_shown(fs, name);
 
+	if (r < 0)
+		return r;
 	if (is_forbidden(name))
 		return -EPERM;
+	if (is_acl(name) && size > 0) {
+		acl = malloc(size);
+		if (!acl)
+			return -ENOMEM;
+		memcpy(acl, value, size);
+		value = acl;
+		r = ovl_idmap_acl(&fs->uids, &fs->gids, acl, size, true);
+		if (r < 0)
+			return r;
+	}
 	r = stored_name(name, escaped, &stored);
 	if (r == 0)
 		r = ovl_copy_up(fs, n, OVL_COPY_ALL);
@@ -223,8 +257,10 @@ int ovl_removexattr(struct ovl_fs *fs, struct ovl_node *n, const char *name)
 	char escaped[XATTR_NAME_MAX + 1];
 	const char *stored;
 	ssize_t have;
-	int r;
+	int r = check_shown(fs, name);
 
+	if (r < 0)
+		return r;
 	if (is_forbidden(name))
 		return -ENODATA;
 	r = stored_name(name, escaped, &stored);

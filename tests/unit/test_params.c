@@ -148,6 +148,12 @@ static const char *const bad[] = {
 	"ino_batch=99999999999999999999",
 	"ino_batch=4294967295",
 	"timeout=99999999",
+	"uidmapping",
+	"uidmapping=1:2",
+	"gidmapping=0:0:2:1:9:1",
+	"squash_to_uid=4294967295",
+	"squash_to_gid",
+	"static_nlink=x",
 };
 
 START_TEST(refused_by_grammar)
@@ -158,21 +164,8 @@ START_TEST(refused_by_grammar)
 END_TEST
 
 static const char *const unsupported[] = {
-	"uidmapping=:0:100000:5000",
-	"gidmapping=0:1:1",
-	"squash_to_root",
-	"squash_to_uid=1",
-	"squash_to_gid=1",
-	"xattr_permissions=2",
-	"metacopy=on",
-	"metacopy",
-	"quota_bytes=1",
-	"quota_inodes=1",
-	"noacl",
-	"noxattrs=1",
-	"redirect_dir=nofollow",
-	"plugins=a",
-	"static_nlink",
+	"xattr_permissions=2", "metacopy=on",		"metacopy",  "quota_bytes=1",
+	"quota_inodes=1",      "redirect_dir=nofollow", "plugins=a",
 };
 
 START_TEST(refused_by_name)
@@ -183,6 +176,26 @@ START_TEST(refused_by_name)
 	ck_assert_int_eq(parse(unsupported[_i]), -EOPNOTSUPP);
 	ck_assert_ptr_nonnull(strstr(e.msg, name));
 	ck_assert_ptr_nonnull(strstr(e.msg, "not supported by this version"));
+}
+END_TEST
+
+START_TEST(owners)
+{
+	ck_assert_int_eq(
+		parse("lowerdir=/l,,volatile,uidmapping=:0:1:1001:1001:0:1:1002:1002:64535,"
+		      "gidmapping=0:100000:5000,noacl,noxattrs=1,static_nlink"),
+		0);
+	ck_assert_int_eq(ovl_params_verify(&c, &e), 0);
+	ck_assert_uint_eq(c.uids.n, 3);
+	ck_assert_uint_eq(c.gids.n, 1);
+	ck_assert(!c.uids.squash && !c.gids.squash);
+	ck_assert(c.no_acl && c.no_xattrs && c.static_nlink);
+	/* the later one replaces, the more exact one wins */
+	ck_assert_int_eq(parse("gidmapping=,squash_to_uid=7,squash_to_root"), 0);
+	ck_assert_int_eq(ovl_params_verify(&c, &e), 0);
+	ck_assert_uint_eq(c.gids.n, 0);
+	ck_assert(c.uids.squash && c.uids.squash_to == 7);
+	ck_assert(c.gids.squash && c.gids.squash_to == 0);
 }
 END_TEST
 
@@ -279,6 +292,7 @@ int main(void)
 	tcase_add_loop_test(t, refused_by_grammar, 0, (int)(sizeof(bad) / sizeof(bad[0])));
 	tcase_add_loop_test(t, refused_by_name, 0,
 			    (int)(sizeof(unsupported) / sizeof(unsupported[0])));
+	tcase_add_test(t, owners);
 	tcase_add_test(t, accepted);
 	tcase_add_test(t, together);
 	tcase_add_test(t, many_lowers);

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# as: root
+# snapfs as the mount program that podman and others start: their options, with what they mean.
+up() { # OPTIONS
+	mkdir -p upper work mnt
+	snapfs -o "lowerdir=$PWD/lower,upperdir=$PWD/upper,workdir=$PWD/work,$1" "$PWD/mnt"
+}
+down() { fusermount3 -u "$PWD/mnt"; }
+own() { stat -c %u:%g "$@" | paste -sd' '; }
+
+test_owners_are_mapped_in_all_layers() {
+	mkdir lower && echo a >lower/a && echo b >lower/b && echo far >lower/far
+	chown 0:0 lower lower/a && chown 7:8 lower/b && chown 70000:70000 lower/far
+	setfacl -m u:9:r lower/b
+	up ',volatile,uidmapping=:0:100000:5000,gidmapping=:0:200000:5000'
+	is "$(own mnt mnt/a mnt/b mnt/far)" '100000:200000 100000:200000 100007:200008 65534:65534'
+	getfacl -cn mnt/b 2>/dev/null | grep -qx 'user:100009:r--' || fail "$(getfacl -cn mnt/b)"
+	# what is written is stored under the layers' numbers, copied up or new
+	echo more >>mnt/b && chown 100004:200005 mnt/a && chmod 777 mnt
+	setpriv --reuid=100003 --regid=200003 --clear-groups touch mnt/new
+	setfacl -m u:100011:r mnt/new
+	is "$(own upper/a upper/b upper/new)" '4:5 7:8 3:3'
+	getfacl -cn upper/new 2>/dev/null | grep -qx 'user:11:r--' || fail "$(getfacl -cn upper/new)"
+	is "$(own mnt/a mnt/b mnt/new)" '100004:200005 100007:200008 100003:200003'
+	# who has no number here
+	! chown 1 mnt/a 2>/dev/null || fail 'an owner outside the mapping'
+	! setpriv --reuid=1 --regid=1 --clear-groups touch mnt/no 2>/dev/null || fail 'a file of nobody'
+	down
+	up 'uidmapping=:0:100000:5000,gidmapping=:0:200000:5000'
+	is "$(own mnt/a mnt/b mnt/new)" '100004:200005 100007:200008 100003:200003' 'after a remount'
+	down
+}
+test_owners_the_kernel_maps_are_left_alone() { # podman --uidmap: idmapped lowers, and the option
+	mkdir -p lower low && echo a >low/a && chown 0:0 low low/a
+	unshare -U sleep 60 &
+	local pid=$!
+	within 5 test "$(readlink /proc/$$/ns/user)" != "$(readlink /proc/$pid/ns/user)"
+	echo '0 100000 5000' >/proc/$pid/uid_map && echo '0 100000 5000' >/proc/$pid/gid_map
+	python3 - "$PWD/low" "$PWD/lower" "/proc/$pid/ns/user" <<-'PY' || { kill $pid; skip 'no mapped mounts here'; }
+		import ctypes, os, struct, sys
+		libc = ctypes.CDLL(None, use_errno=True)
+		tree = libc.syscall(428, -100, sys.argv[1].encode(), 1)  # open_tree, CLONE
+		attr = struct.pack("QQQQ", 0x100000, 0, 0, os.open(sys.argv[3], os.O_RDONLY))
+		if tree < 0 or libc.syscall(442, tree, b"", 0x1000, attr, len(attr)): sys.exit(1)
+		sys.exit(1 if libc.syscall(429, tree, b"", -100, sys.argv[2].encode(), 4) else 0)
+	PY
+	kill $pid
+	up 'uidmapping=:0:100000:5000,gidmapping=:0:100000:5000'
+	is "$(own mnt/a)" 100000:100000
+	setpriv --reuid=100000 --regid=100000 --clear-groups sh -c 'echo more >>mnt/a'
+	is "$(own mnt/a upper/a)" '100000:100000 100000:100000'
+	down
+}
+test_squashed_owners() {
+	mkdir lower && echo a >lower/a && chown 5:6 lower/a
+	up squash_to_root
+	is "$(own mnt/a)" 0:0
+	down
+	up squash_to_root,squash_to_uid=9
+	is "$(own mnt/a)" 9:0
+	echo more >>mnt/a
+	is "$(own mnt/a upper/a)" '9:0 5:6'
+	down
+}
+test_noacl_noxattrs_static_nlink() {
+	mkdir -p lower/d/sub && echo a >lower/a && setfacl -m u:9:r lower/a && setfattr -n user.x -v y lower/a
+	up noacl,static_nlink
+	is "$(getfattr --only-values -n user.x mnt/a)" y
+	! getfattr -n system.posix_acl_access mnt/a 2>/dev/null || fail 'an ACL is seen'
+	! setfacl -m u:10:r mnt/a 2>/dev/null || fail 'an ACL can be set'
+	mkdir -p mnt/new/one mnt/new/two
+	is "$(stat -c %h mnt/d mnt/new | paste -sd' ')" '1 1'
+	echo more >>mnt/a
+	down
+	getfacl -cn upper/a 2>/dev/null | grep -qx 'user:9:r--' || fail 'copy-up lost the ACL'
+	up noxattrs
+	! getfattr -n user.x mnt/a 2>/dev/null || fail 'an xattr is seen'
+	is "$(getfattr -d -m - mnt/a 2>/dev/null)" ''
+	! setfattr -n user.y -v z mnt/a 2>/dev/null || fail 'an xattr can be set'
+	is "$(cat mnt/a)" $'a\nmore'
+	down
+}
+test_stacks_as_podman_makes_them() {
+	local list='' i
+	mkdir -p l upper work mnt
+	for i in $(seq 500); do
+		mkdir -p "$i/diff" && echo "$i" >"$i/diff/f$i" && echo "$i" >"$i/diff/all"
+		ln -s "../$i/diff" "l/$i" && list+=:l/$i
+	done
+	# relative to the caller's folder, by symlinks, with a name that needs escapes
+	mkdir 'odd:n,ame' && echo odd >'odd:n,ame/odd'
+	snapfs -o "lowerdir=${list#:}:odd\\:n\\,ame,upperdir=upper,workdir=work,,volatile" mnt
+	is "$(cat mnt/all mnt/f500 mnt/odd | paste -sd' ')" '1 500 odd'
+	is "$(find mnt -name 'f*' | wc -l)" 500
+	echo x >mnt/all
+	down
+	# the same upper at once again; no upper; one lower
+	snapfs -o "lowerdir=l/1,upperdir=upper,workdir=work," mnt
+	is "$(cat mnt/all)" x
+	down
+	snapfs -o lowerdir=l/2 mnt
+	is "$(cat mnt/all)" 2
+	! touch mnt/no 2>/dev/null || fail 'a mount without an upper is written to'
+	down
+}
+test_a_deletion_that_is_not_lost() { # fuse-overlayfs 1.10 shows it again in this order
+	mkdir -p lower/n/opq && echo old >lower/n/opq/old
+	up ''
+	rm -rf mnt/n/opq && mkdir mnt/n/opq && echo y >mnt/n/opq/y
+	down
+	up ''
+	python3 -c 'import os
+os.listdir("mnt/n"); os.listdir("mnt/n/opq")
+try:
+    os.lstat("mnt/n/opq/old"); raise SystemExit("the deleted file is there")
+except FileNotFoundError: pass'
+	down
+}
