@@ -2,6 +2,7 @@
 #include "snapshotter/rootfs.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,8 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/io.h"
+#include "base/log.h"
 #include "base/strbuf.h"
 #include "snapshotter/mount_private.h"
 #include "snapshotter/rootfs_private.h"
@@ -278,14 +281,36 @@ int snap_rootfs_commit(struct snap_store *store, const char *name, const char *k
 	return r;
 }
 
-int snap_rootfs_remove(struct snap_store *store, const char *key, struct err *err)
+int snap_rootfs_remove(struct snap_store *store, const char *key, int64_t *ret_id, struct err *err)
 {
 	struct given g;
 	int r = find_given(store, key, &g, err);
 
 	if (r == 0)
-		r = snap_remove(store, key, SNAP_REMOVE_MOUNTED, err);
+		r = snap_remove(store, key, SNAP_REMOVE_MOUNTED | SNAP_REMOVE_KEEP_FOLDER, err);
+	if (r < 0)
+		return r;
+	give_back(store, &g);
+	*ret_id = g.id;
+	return 0;
+}
+
+void snap_rootfs_discard(struct snap_store *store, int64_t id)
+{
+	static const char *const mostly_empty[] = {"x/upper", "x/work"};
+	char path[STORE_PATH_MAX];
+	struct err err = ERR_INIT;
+	struct store_tmp *t = NULL;
+	int r = store_scratch(store, "x", &t, &err);
+
+	store_snapshot_path(id, NULL, path);
+	if (r == 0 && renameat(store->root_fd, path, t->fd, "x") < 0)
+		r = errno == ENOENT ? 0 : err_set(&err, -errno, "remove '%s'", path);
+	for (size_t i = 0; r == 0 && i < sizeof(mostly_empty) / sizeof(mostly_empty[0]); i++)
+		(void)unlinkat(t->fd, mostly_empty[i], AT_REMOVEDIR);
 	if (r == 0)
-		give_back(store, &g);
-	return r < 0 ? r : 0;
+		r = io_remove_tree(t->fd, "x");
+	if (r < 0)
+		log_warn("'%s/%s' stays until the next gc: %s", store->root, path,
+			 err.msg[0] ? err.msg : strerror(-r));
 }

@@ -45,8 +45,11 @@ int snap_rootfs_mounts(struct snap_store *store, const struct snap_rootfs *fs, c
 int snap_rootfs_commit(struct snap_store *store, const char *name, const char *key,
 		       const struct snap_label *labels, size_t n_labels, struct err *err)
 	__attribute__((warn_unused_result));
-int snap_rootfs_remove(struct snap_store *store, const char *key, struct err *err)
+/* @ret_id: what snap_rootfs_discard() is to be told, once whoever waits has been answered. */
+int snap_rootfs_remove(struct snap_store *store, const char *key, int64_t *ret_id, struct err *err)
 	__attribute__((warn_unused_result));
+/* Takes the content of a removed snapshot away; a failure is logged, and gc's. */
+void snap_rootfs_discard(struct snap_store *store, int64_t id);
 /* Takes the mounts in ROOT/run away that no snapshot needs: what a killed server left. */
 int snap_rootfs_prune(struct snap_store *store, struct err *err)
 	__attribute__((warn_unused_result));

@@ -167,8 +167,9 @@ static int place_folder(struct store_tmp *t, int64_t id, struct err *err)
 }
 
 /* What a prepare needs, gathered without a transaction: what it says is looked at again in it. */
-static int prepare_build(struct snap_store *store, struct store_tmp *t, enum snap_kind kind,
-			 const struct parent *p, struct snap_stack *stack, struct err *err)
+static int prepare_build(struct snap_store *store, struct store_tmp *own, enum snap_kind kind,
+			 const struct parent *p, struct snap_stack *stack, struct store_tmp **ret,
+			 struct err *err)
 {
 	struct snap_row below = {.id = 0};
 	int r;
@@ -177,10 +178,13 @@ static int prepare_build(struct snap_store *store, struct store_tmp *t, enum sna
 	memcpy(below.chain, p->chain, sizeof(below.chain));
 	memcpy(below.manifest, p->manifest, sizeof(below.manifest));
 	r = snap_stack_load(store, &below, stack, err);
+	*ret = own;
+	/* a server makes many; a command's handle may be shared with a child that outlives it */
 	if (r == 0)
-		r = store_tmp_new(store, t, err);
+		r = store->owner ? store_scratch(store, "s", ret, err)
+				 : store_tmp_new(store, own, err);
 	if (r == 0)
-		r = build_folder(t, kind, stack, err);
+		r = build_folder(*ret, kind, stack, err);
 	return internal(r);
 }
 
@@ -217,7 +221,7 @@ static int prepare_commit(struct store_tmp *t, enum snap_kind kind, const char *
 int snap_prepare(struct snap_store *store, enum snap_kind kind, const char *key, const char *parent,
 		 const struct snap_label *labels, size_t n_labels, struct err *err)
 {
-	struct store_tmp t cleanup_store_tmp = STORE_TMP_INIT;
+	struct store_tmp own cleanup_store_tmp = STORE_TMP_INIT, *t = NULL;
 	struct snap_stack stack cleanup_snap_stack = {.dirs = NULL};
 	struct parent p = {.image = NULL};
 	bool has_parent = parent && parent[0];
@@ -230,7 +234,7 @@ int snap_prepare(struct snap_store *store, enum snap_kind kind, const char *key,
 	if (r == 0)
 		r = key_is_free(store, key, err);
 	if (r == 0)
-		r = prepare_build(store, &t, kind, &p, &stack, err);
+		r = prepare_build(store, &own, kind, &p, &stack, &t, err);
 	if (r == 0)
 		r = db_begin(store->db, err);
 	if (r < 0)
@@ -240,7 +244,7 @@ int snap_prepare(struct snap_store *store, enum snap_kind kind, const char *key,
 	if (r == 0)
 		r = key_is_free(store, key, err);
 	if (r == 0)
-		r = prepare_commit(&t, kind, key, &p, &stack, labels, n_labels, err);
+		r = prepare_commit(t, kind, key, &p, &stack, labels, n_labels, err);
 	db_rollback(store->db);
 out:
 	free(p.image);
@@ -401,6 +405,8 @@ int snap_remove(struct snap_store *store, const char *key, unsigned int flags, s
 	db_rollback(store->db);
 	if (r < 0)
 		return err_wrap(err, r, "failed to remove '%s'", key);
+	if (flags & SNAP_REMOVE_KEEP_FOLDER)
+		return 0;
 	store_snapshot_path(row.id, NULL, path);
 	r = store_discard(store, path, err);
 	return r < 0 ? err_wrap(err, internal(r), "failed to remove '%s'", key) : 0;

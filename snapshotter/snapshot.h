@@ -68,7 +68,10 @@ enum snap_commit_flags {
 int snap_commit(struct snap_store *store, const char *name, const char *key,
 		const struct snap_label *labels, size_t n_labels, unsigned int flags,
 		struct err *err) __attribute__((warn_unused_result));
-enum snap_remove_flags { SNAP_REMOVE_MOUNTED = 1 << 0 }; /* also when it is mounted */
+enum snap_remove_flags {
+	SNAP_REMOVE_MOUNTED = 1 << 0, /* also when it is mounted */
+	SNAP_REMOVE_KEEP_FOLDER = 1 << 1, /* its content stays behind without a name: for gc */
+};
 /* -ENOENT; -EBUSY: it has children, or is mounted by snap. */
 int snap_remove(struct snap_store *store, const char *key, unsigned int flags, struct err *err)
 	__attribute__((warn_unused_result));

@@ -302,6 +302,9 @@ void snap_store_close(struct snap_store *store)
 	if (!store)
 		return;
 	db_close(store->db);
+	if (store->scratch)
+		store_tmp_release(store->scratch);
+	free(store->scratch);
 	closep(&store->snapshots_fd);
 	closep(&store->tmp_fd);
 	closep(&store->root_fd);

@@ -9,10 +9,13 @@
 #define STORE_PATH_MAX                                                                             \
 	320 /* of a path below the root: "layers/sha256/<64 hex>/index" and the like */
 
+struct store_tmp;
+
 struct snap_store {
 	char *root;
 	int root_fd, tmp_fd, snapshots_fd;
 	struct db *db;
+	struct store_tmp *scratch; /* of store_scratch() */
 	const char *owner; /* of what this handle prepares and lists; NULL: nobody in particular */
 	char uuid[17]; /* tells the mounts of one store from those of another */
 };
@@ -35,6 +38,12 @@ int store_tmp_new(struct snap_store *store, struct store_tmp *ret, struct err *e
 /* Removes it with what is left in it. */
 void store_tmp_release(struct store_tmp *t);
 #define cleanup_store_tmp __attribute__((cleanup(store_tmp_release)))
+/*
+ * One that stays with the handle, for work that is done often. Borrowed. What an earlier user left
+ * under @name in it is gone.
+ */
+int store_scratch(struct snap_store *store, const char *name, struct store_tmp **ret,
+		  struct err *err) __attribute__((warn_unused_result));
 /* Removes what dead processes left in tmp/. @dry_run: only counts. Returns how many, or -errno. */
 int store_tmp_sweep(struct snap_store *store, bool dry_run);
 

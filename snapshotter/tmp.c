@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -63,6 +64,28 @@ void store_tmp_release(struct store_tmp *t)
 	if (io_remove_tree(t->store->tmp_fd, t->name) < 0)
 		log_info("'%s/tmp/%s' stays until the next command", t->store->root, t->name);
 	closep(&t->fd);
+}
+
+int store_scratch(struct snap_store *store, const char *name, struct store_tmp **ret,
+		  struct err *err)
+{
+	struct store_tmp *t = store->scratch;
+	int r;
+
+	if (!t) {
+		t = malloc(sizeof(*t));
+		r = t ? store_tmp_new(store, t, err) : err_set(err, -ENOMEM, "store");
+		if (r < 0) {
+			free(t);
+			return r;
+		}
+		store->scratch = t;
+	}
+	r = io_remove_tree(t->fd, name);
+	if (r < 0)
+		return err_set(err, r, "remove '%s/tmp/%s/%s'", store->root, t->name, name);
+	*ret = t;
+	return 0;
 }
 
 /* Names of io_remove_tree() carry their owner's process number; it holds no lock. */

@@ -18,6 +18,7 @@
 #include "snapshotter/containerd/notify.h"
 #include "snapshotter/containerd/pool.h"
 #include "snapshotter/containerd/rpc.h"
+#include "snapshotter/gc.h"
 #include "snapshotter/rootfs.h"
 
 #define CONNECTIONS_MAX 512
@@ -346,6 +347,9 @@ static int prepare_store(struct server *s, const struct snap_serve_options *opt,
 		r = snap_rootfs_init(store, opt->engine, &s->rootfs, err);
 	if (r == 0)
 		r = snap_rootfs_prune(store, err);
+	/* what a killed server had removed, or not yet prepared */
+	if (r == 0)
+		r = snap_gc_snapshots(store, err);
 	return r;
 }
 

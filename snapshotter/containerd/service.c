@@ -49,4 +49,8 @@ void service_run(struct service *s, struct call *c)
 		call_flush(c);
 	else
 		call_finish(c, code, &err);
+	/* a tree may take its time: nobody waits for that */
+	if (s->removed != 0)
+		snap_rootfs_discard(s->store, s->removed);
+	s->removed = 0;
 }

@@ -16,6 +16,7 @@ struct call;
 struct service { /* of one worker */
 	struct snap_store *store;
 	const struct snap_rootfs *rootfs;
+	int64_t removed; /* snapshot whose folder is to go once the call is answered; 0: none */
 };
 
 struct service_method {

@@ -81,7 +81,7 @@ static int prepare(struct service *s, struct call *c, enum snap_kind kind, struc
 		return r;
 	r = send_mounts(s, c, key, err);
 	/* a client that is told of a failure does not expect a snapshot to be there */
-	if (r < 0 && snap_rootfs_remove(s->store, key, NULL) < 0)
+	if (r < 0 && snap_rootfs_remove(s->store, key, &s->removed, NULL) < 0)
 		err_hint(err, "the snapshot stays");
 	return r;
 }
@@ -136,7 +136,7 @@ static int run_remove(struct service *s, struct call *c, struct err *err)
 	int r = read_key(c, &key, err);
 
 	if (r == 0)
-		r = snap_rootfs_remove(s->store, key, err);
+		r = snap_rootfs_remove(s->store, key, &s->removed, err);
 	return r < 0 ? r : send_empty(c, err);
 }
 
