@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "snapshotter/rootfs.h"
 #include "snapshotter/snapshot_private.h"
 
 /*
@@ -159,9 +160,35 @@ static int sweep_work(struct gc *gc, struct err *err)
 	return r;
 }
 
+/* Mounts, and their places, that a killed server or 'snap mount' left. */
+static int sweep_mounts(struct gc *gc, struct err *err)
+{
+	int fd = openat(gc->store->root_fd, "run", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+	DIR *dir cleanup_closedir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *d;
+
+	if (!dir)
+		return err_set(err, -errno, "read '%s/run'", gc->store->root);
+	while (r == 0 && (d = readdir(dir))) {
+		struct snap_gc_item item = {
+			.kind = "mount", .name = d->d_name, .why = "no snapshot needs it"};
+
+		r = snap_rootfs_is_left(gc->store, d->d_name, err);
+		if (r <= 0)
+			continue;
+		r = gc->fn ? gc->fn(gc->ctx, &item, err) : 0;
+		if (r != 0)
+			break;
+		gc->result.items++;
+		if (!gc->dry_run)
+			snap_rootfs_drop(gc->store, d->d_name);
+	}
+	return r;
+}
+
 static int sweep_files(struct gc *gc, struct err *err)
 {
-	int r = 0;
+	int r = sweep_mounts(gc, err);
 
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]) && r == 0; i++)
 		r = sweep_place(gc, &places[i], err);

@@ -50,6 +50,10 @@ int snap_rootfs_remove(struct snap_store *store, const char *key, int64_t *ret_i
 	__attribute__((warn_unused_result));
 /* Takes the content of a removed snapshot away; a failure is logged, and gc's. */
 void snap_rootfs_discard(struct snap_store *store, int64_t id);
+/* 1: what is called @name in ROOT/run is a mount, or the place of one, that no snapshot needs. */
+int snap_rootfs_is_left(struct snap_store *store, const char *name, struct err *err)
+	__attribute__((warn_unused_result));
+void snap_rootfs_drop(struct snap_store *store, const char *name);
 /* Takes the mounts in ROOT/run away that no snapshot needs: what a killed server left. */
 int snap_rootfs_prune(struct snap_store *store, struct err *err)
 	__attribute__((warn_unused_result));

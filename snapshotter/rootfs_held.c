@@ -146,7 +146,7 @@ void held_drop_chain(struct snap_store *store, const char *chain)
 	int lock cleanup_close = store_lock(store, "mounts", LOCK_EX, NULL);
 	char *path cleanup_free = NULL;
 
-	if (lock < 0 || path_of(store, 'c', chain, &path, NULL) < 0 || look(path) == NOTHING)
+	if (lock < 0 || path_of(store, 'c', chain, &path, NULL) < 0)
 		return;
 	if (chain_is_used(store, chain, NULL) == 0)
 		take_away(path);
@@ -161,24 +161,45 @@ static int snapshot_is_mountable(struct snap_store *store, int64_t id, struct er
 	return r < 0 ? r : db_next(rows, err);
 }
 
-static int prune_one(struct snap_store *store, const char *name, struct err *err)
+/* The number at the end of a name; -1: none. */
+static int64_t number_of(const char *text)
 {
 	char *end;
-	long long id;
+	long long id = text[0] >= '0' && text[0] <= '9' ? strtoll(text, &end, 10) : -1;
+
+	return id < 0 || *end ? -1 : id;
+}
+
+int snap_rootfs_is_left(struct snap_store *store, const char *name, struct err *err)
+{
+	int64_t id = number_of(name[0] == 's' ? name + 1 : name);
 	int r;
 
-	if (name[0] == 'c' && strlen(name) == 65) {
+	if (name[0] == 'c' && strlen(name) == 65)
+		r = chain_is_used(store, name + 1, err);
+	else if (id >= 0) /* without a letter: of a 'snap mount' that was killed on its way */
+		r = snapshot_is_mountable(store, id, err);
+	else
+		return 0;
+	return r < 0 ? r : r == 0;
+}
+
+void snap_rootfs_drop(struct snap_store *store, const char *name)
+{
+	char *path cleanup_free = NULL;
+
+	if (name[0] == 'c')
 		held_drop_chain(store, name + 1);
-		return 0;
-	}
-	if (name[0] != 's' || name[1] < '0' || name[1] > '9')
-		return 0;
-	id = strtoll(name + 1, &end, 10);
-	if (*end)
-		return 0;
-	r = snapshot_is_mountable(store, id, err);
-	if (r == 0)
-		held_drop_snapshot(store, id);
+	else if (asprintf(&path, "%s/run/%s", store->root, name) > 0)
+		take_away(path);
+}
+
+static int prune_one(struct snap_store *store, const char *name, struct err *err)
+{
+	int r = snap_rootfs_is_left(store, name, err);
+
+	if (r > 0)
+		snap_rootfs_drop(store, name);
 	return r < 0 ? r : 0;
 }
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * serve-load SOCKET CLIENTS MILLISECONDS: that many clients of 'snap serve' at once, each
+ * serve-load SOCKET CLIENTS MILLISECONDS [KEEP]: that many clients of 'snap serve' at once, each
  * preparing, committing and removing on a connection of its own, which it opens again when it is
  * lost. Prints what has to be there afterwards: "have NAME" (acknowledged), "maybe NAME" (the
  * connection was lost before the answer); nothing else may be. Exit 1: an answer that should not
- * be.
+ * be. With KEEP it only prepares, so many in all, and has all the time for it.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -25,6 +25,7 @@
 
 static const char *address;
 static int64_t end;
+static int keep; /* of each client; 0: all kinds of calls, until the end */
 static pthread_mutex_t output = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic unsigned long acknowledged;
 static _Atomic bool failed;
@@ -150,7 +151,7 @@ static bool one(struct load *l, int n)
 	(void)snprintf(key, sizeof(key), "k-%d-%d", l->number, n);
 	(void)snprintf(name, sizeof(name), "c-%d-%d", l->number, n);
 	r = call(l, "Prepare", NULL, key);
-	if (r <= 0 || n % 3 == 0) {
+	if (r <= 0 || n % 3 == 0 || keep > 0) {
 		say(r > 0 ? "have" : "maybe", key);
 		return r >= 0;
 	}
@@ -174,7 +175,7 @@ static void *work(void *arg)
 {
 	struct load *l = arg;
 
-	for (int n = 0; now_ms() < end && !failed; n++) {
+	for (int n = 0; (keep > 0 ? n < keep : now_ms() < end) && !failed; n++) {
 		if (!one(l, n))
 			break;
 	}
@@ -184,15 +185,16 @@ static void *work(void *arg)
 
 int main(int argc, char **argv)
 {
-	int clients = argc == 4 ? atoi(argv[2]) : 0;
+	int clients = argc == 4 || argc == 5 ? atoi(argv[2]) : 0;
 	struct load *loads;
 
 	if (clients < 1) {
-		(void)fprintf(stderr, "usage: serve-load SOCKET CLIENTS MILLISECONDS\n");
+		(void)fprintf(stderr, "usage: serve-load SOCKET CLIENTS MILLISECONDS [KEEP]\n");
 		return 2;
 	}
 	address = argv[1];
 	end = now_ms() + atoi(argv[3]);
+	keep = argc == 5 ? (atoi(argv[4]) + clients - 1) / clients : 0;
 	loads = calloc((size_t)clients, sizeof(*loads));
 	if (!loads)
 		return 1;
