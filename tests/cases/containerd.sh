@@ -208,6 +208,27 @@ test_socket() {
 }
 reachable() { python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])' "$1" 2>/dev/null; }
 
+# The service manager is told when it serves, and when it goes
+test_service_manager_is_told() {
+	cat >manager.py <<-'PY'
+		import os, signal, socket, subprocess, sys
+		s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+		s.bind("notify")
+		s.settimeout(20)
+		p = subprocess.Popen(["snap", "serve", "--address", "snap.sock"], env=dict(os.environ, NOTIFY_SOCKET=os.path.abspath("notify")))
+		first = s.recv(100)
+		socket.socket(socket.AF_UNIX).connect("snap.sock")  # before it said so, nobody could
+		p.send_signal(signal.SIGTERM)
+		print(first, s.recv(100), p.wait(20))
+	PY
+	is "$(python3 manager.py 2>log)" "b'READY=1' b'STOPPING=1' 0" 'told'
+	NOTIFY_SOCKET=/nowhere/none snap serve --address s2 2>log &
+	server=$!
+	within 10 test -S s2
+	kill "$server" && wait "$server" || fail "status $? without the manager"
+	grep -q 'service manager' log || fail "nobody is told that nobody is told: $(cat log)"
+}
+
 # Real images, as containerd unpacks them, eight containers at once
 test_real_images() {
 	local image pids=() i

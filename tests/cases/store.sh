@@ -97,3 +97,60 @@ small_store() { # one image of one layer, one snapshot k of it
 	image_of small:1 base
 	snap prepare k small:1 >/dev/null
 }
+# What fsck finds, what --repair makes anew, and that it says so only once
+fsck_finds() { # WHAT-IS-BROKEN REPAIRED|BROKEN KIND
+	local state
+	! snap --json fsck >broken.json || fail "$1: fsck finds nothing"
+	is "$(jq -r '.findings[] | select(.state == "broken").kind' broken.json | sort -u | paste -sd' ')" "$3" "$1: kinds"
+	snap --json fsck --repair >repaired.json && state=repaired || state=broken
+	is "$state" "$2" "$1: after --repair: $(jq -c .findings repaired.json)"
+	[ "$2" = broken ] || snap fsck >again.out 2>&1 || fail "$1: still broken: $(cat again.out)"
+}
+test_fsck_repairs_what_can_be_made_anew() {
+	local layer chain blob id
+	small_store
+	snap view v small:1 >/dev/null
+	snap fsck >fsck.out 2>&1 || fail "broken from the start: $(cat fsck.out)"
+	layer=$(echo "$SNAP_ROOT"/layers/sha256/*) chain=$(echo "$SNAP_ROOT"/chains/sha256/*)
+	printf 'X' | dd of="$layer/index" bs=1 seek=1100 conv=notrunc status=none
+	fsck_finds 'a byte of a layer index' repaired 'chain layer'
+	rm "$layer/index"
+	fsck_finds 'no layer index' repaired 'chain layer'
+	printf 'X' | dd of="$layer/data" bs=1 seek=700 conv=notrunc status=none
+	fsck_finds 'a byte of a tar' repaired layer
+	truncate -s 512 "$layer/data"
+	fsck_finds 'a short tar' repaired layer
+	rm -r "$layer"
+	fsck_finds 'no layer' repaired 'chain layer'
+	truncate -s 4096 "$chain/index"
+	fsck_finds 'a short chain' repaired chain
+	rm -r "$chain"
+	fsck_finds 'no chain' repaired chain
+	id=$(find "$SNAP_ROOT/snapshots" -mindepth 2 -maxdepth 2 -name work)
+	rmdir "$id"/* 2>/dev/null || :
+	rm -r "$id"
+	fsck_finds 'no work directory' repaired snapshot
+	snap --quiet mount k m --engine fuse
+	is "$(stat -c %s m/f)" 5000 'the file, after all that'
+	snap umount m
+	blob=$(snap --json inspect small:1 | jq -r '.layers[0].digest')
+	printf 'X' | dd of="$SNAP_ROOT/blobs/${blob/://}" bs=1 seek=100 conv=notrunc status=none
+	fsck_finds 'a byte of a blob' broken blob
+	[ ! -e "$SNAP_ROOT/blobs/${blob/://}" ] || fail 'the damaged blob stays'
+	is "$(find "$SNAP_ROOT/tmp" -mindepth 1 | wc -l)" 0 'left in tmp'
+}
+test_fsck_tells_of_rows_without_content() {
+	local upper
+	small_store
+	upper=$(find "$SNAP_ROOT/snapshots" -mindepth 2 -maxdepth 2 -name upper)
+	mv "$upper" aside
+	fsck_finds 'no upper' broken snapshot
+	jq -r '.findings[].what' repaired.json | grep -q 'lost' || fail 'it does not say what is lost'
+	mv aside "$upper"
+	snap fsck >fsck.out 2>&1 || fail "with it again: $(cat fsck.out)"
+	mkdir "$SNAP_ROOT/snapshots/4711"
+	snap --json fsck >left.json || fail 'a leftover is no damage'
+	is "$(jq -r '.findings[] | "\(.state) \(.name)"' left.json)" 'leftover 4711' 'a folder without a row'
+	snap --quiet gc
+	is "$(snap --json fsck | jq -c '[.broken, .leftover]')" '[0,0]' 'after gc'
+}
