@@ -42,7 +42,8 @@ struct walk {
 	struct ovl_links links;
 	struct ovl_real_cache *fds;
 	int upper_fd;
-	bool overrides, expand_opaque;
+	bool expand_opaque;
+	const char *override; /* as struct ovl_layer has it */
 };
 
 static const void *frame_parent(const void *key)
@@ -80,8 +81,8 @@ static int upper_stat(struct walk *w, int fd, const char *name, struct stat *ret
 {
 	int r = ovl_sys_stat(fd, name, ret);
 
-	if (!r && w->overrides)
-		ovl_override_read(fd, name, ret);
+	if (!r)
+		ovl_override_read(fd, name, w->override, ret);
 	return r;
 }
 
@@ -476,9 +477,7 @@ static int open_upper(struct walk *w, const struct ovl_config *c, struct err *er
 	w->upper_fd = open(c->upper, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (w->upper_fd < 0)
 		return err_set(err, -errno, "open upper directory '%s'", c->upper);
-	/* As the engine decides whose owners are kept in an xattr. */
-	w->overrides = geteuid() != 0 ||
-		       ovl_sys_getxattr(w->upper_fd, "", OVL_XATTR_OVERRIDE, NULL, 0) > 0;
+	w->override = ovl_override_find(w->upper_fd);
 	if (!c->work)
 		return 0;
 	work = open(c->work, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -192,15 +192,14 @@ int ovl_create(struct ovl_fs *fs, struct ovl_node *parent, const char *name,
 		r = ovl_sys_stat(d->fd, "", &c.parent_st);
 	if (r < 0)
 		return r;
-	if (fs->owner_xattr)
-		ovl_override_read(d->fd, "", &c.parent_st);
+	ovl_override_read(d->fd, "", fs->owner_xattr, &c.parent_st);
 	r = build(fs, parent, d->fd, &c);
 	if (r == 0 && is_dir && e.whiteout)
 		r = ovl_sys_setxattr(fs->work_fd, c.temp, fs->mark[OVL_MARK_OPAQUE], "y", 1, 0);
 	if (r == 0)
 		r = ovl_sys_stat(fs->work_fd, c.temp, &st);
-	if (r == 0 && fs->owner_xattr)
-		ovl_override_read(fs->work_fd, c.temp, &st);
+	if (r == 0)
+		ovl_override_read(fs->work_fd, c.temp, fs->owner_xattr, &st);
 	if (r == 0)
 		r = place(fs, c.temp, is_dir, d->fd, name, e.whiteout);
 	if (r < 0) {

@@ -93,7 +93,8 @@ struct ovl_fs {
 	bool no_handles; /* OPEN is answered ENOSYS: requests on files come without one */
 	bool kills; /* FUSE_HANDLE_KILLPRIV_V2: set-id bits are ours to take away */
 	double timeout; /* seconds that the kernel may believe names and attributes */
-	bool owner_xattr; /* owners that we may not set are kept in an xattr */
+	const char *owner_xattr; /* where owners and modes are kept instead; NULL: nowhere */
+	bool owner_always; /* there, and not only what cannot be had otherwise */
 	struct ovl_idmap uids, gids; /* what is stored and what is seen; never changes */
 	bool static_nlink, no_acl, no_xattrs;
 	uid_t uid; /* who we are: what needs no chown */

@@ -62,8 +62,8 @@ int ovl_getattr(struct ovl_fs *fs, struct ovl_node *n, struct stat *ret)
 	r = ovl_at_get_locked(fs, n, &at);
 	if (r == 0)
 		r = ovl_sys_stat(at.fd, at.name, ret);
-	if (r == 0 && fs->owner_xattr)
-		ovl_override_read(at.fd, at.name, ret);
+	if (r == 0)
+		ovl_override_read(at.fd, at.name, fs->owner_xattr, ret);
 	if (r == 0)
 		ovl_fix_stat(fs, n, ret);
 	pthread_rwlock_unlock(&fs->tree);
@@ -83,28 +83,24 @@ int ovl_set_owner(struct ovl_fs *fs, int fd, const char *name, mode_t type, uid_
 	char value[64];
 	int r, n;
 
-	if (!fs->owner_xattr) {
+	if (!fs->owner_xattr || (!S_ISREG(type) && !S_ISDIR(type))) {
 		r = uid == fs->uid && gid == fs->gid ? 0 : ovl_sys_chown(fd, name, uid, gid);
 		/* After chown, which takes suid and sgid away. */
 		if (r == 0 && !S_ISLNK(type))
 			r = ovl_sys_chmod(fd, name, mode & 07777);
 		return r;
 	}
-	if (!S_ISREG(type) && !S_ISDIR(type)) {
-		if (uid != fs->uid || gid != fs->gid)
-			return -EPERM;
-		return S_ISLNK(type) ? 0 : ovl_sys_chmod(fd, name, mode & 07777);
-	}
 	/* First where we can write it, then the mode: an xattr wants write permission. */
 	r = ovl_sys_chmod(fd, name, workable_mode(type, mode & 0777));
 	if (r < 0)
 		return r;
-	if (uid == fs->uid && gid == fs->gid && mode == workable_mode(type, mode & 0777)) {
-		r = ovl_sys_removexattr(fd, name, OVL_XATTR_OVERRIDE);
+	if (!fs->owner_always && uid == fs->uid && gid == fs->gid &&
+	    mode == workable_mode(type, mode & 0777)) {
+		r = ovl_sys_removexattr(fd, name, fs->owner_xattr);
 		return r == -ENODATA ? 0 : r;
 	}
 	n = snprintf(value, sizeof(value), "%u:%u:0%o", uid, gid, mode & 07777);
-	return ovl_sys_setxattr(fd, name, OVL_XATTR_OVERRIDE, value, (size_t)n, 0);
+	return ovl_sys_setxattr(fd, name, fs->owner_xattr, value, (size_t)n, 0);
 }
 
 static int set_times_locked(const struct ovl_at *at, const struct stat *attr, unsigned int set)
@@ -135,7 +131,7 @@ static int set_owner_locked(struct ovl_fs *fs, struct ovl_node *n, const struct 
 		r = ovl_sys_stat(at->fd, at->name, &st);
 		if (r < 0)
 			return r;
-		ovl_override_read(at->fd, at->name, &st);
+		ovl_override_read(at->fd, at->name, fs->owner_xattr, &st);
 		return ovl_set_owner(fs, at->fd, at->name, n->type,
 				     set & OVL_SET_UID ? attr->st_uid : st.st_uid,
 				     set & OVL_SET_GID ? attr->st_gid : st.st_gid,

@@ -115,15 +115,30 @@ bool ovl_override_parse(const char *value, size_t len, struct stat *st)
 	return true;
 }
 
-void ovl_override_read(int fd, const char *name, struct stat *st)
+const char *ovl_override_find(int root_fd)
+{
+	static const char *const names[] = {
+		OVL_XATTR_OVERRIDE,
+		OVL_XATTR_OVERRIDE_PRIVILEGED,
+		"user.fuseoverlayfs.override_stat",
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (ovl_sys_getxattr(root_fd, "", names[i], NULL, 0) > 0)
+			return names[i];
+	/* An ordinary user's engine keeps owners there, and marks no root. */
+	return geteuid() != 0 ? OVL_XATTR_OVERRIDE : NULL;
+}
+
+void ovl_override_read(int fd, const char *name, const char *xattr, struct stat *st)
 {
 	char buf[64];
 	ssize_t n;
 
 	/* user.* exists on regular files and directories only. */
-	if (!S_ISREG(st->st_mode) && !S_ISDIR(st->st_mode))
+	if (!xattr || (!S_ISREG(st->st_mode) && !S_ISDIR(st->st_mode)))
 		return;
-	n = ovl_sys_getxattr(fd, name, OVL_XATTR_OVERRIDE, buf, sizeof(buf));
+	n = ovl_sys_getxattr(fd, name, xattr, buf, sizeof(buf));
 	if (n > 0)
 		(void)ovl_override_parse(buf, (size_t)n, st);
 }

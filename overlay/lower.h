@@ -95,7 +95,7 @@ struct ovl_layer {
 	struct ovl_real_cache *fds; /* borrowed */
 	unsigned int batch; /* of its inode numbers, set by the owner of the stack */
 	bool streams; /* readdir is cheap from any position, positions below 2^62 */
-	bool overrides; /* directory: owners and modes may be in user.containers.override_stat */
+	const char *override; /* directory: the xattr that may have owners and modes; NULL: none */
 	int fd; /* directory: the root */
 	dev_t dev; /* directory: of the root */
 	struct erofs_image *image; /* index */
@@ -154,10 +154,15 @@ static inline int ovl_lower_open(struct ovl_obj *o, struct ovl_data *ret)
 }
 
 /*
- * "uid:gid:mode" of user.containers.override_stat into @st (permissions only, the type stays).
- * Garbage is ignored: false.
+ * Owners and modes that a file system was not asked to keep are in an xattr, "uid:gid:0mode", as
+ * containers/storage (force_mask) and fuse-overlayfs (xattr_permissions) have it.
  */
+#define OVL_XATTR_OVERRIDE	      "user.containers.override_stat" /* the one that is written */
+#define OVL_XATTR_OVERRIDE_PRIVILEGED "security.fuseoverlayfs.override_stat"
+/* Which of them the tree below @root_fd uses: who writes them writes one on the root too. NULL:
+ * none. Static. */
+const char *ovl_override_find(int root_fd);
+/* The value into @st (permissions only, the type stays). Garbage is ignored: false. */
 bool ovl_override_parse(const char *value, size_t len, struct stat *st);
-#define OVL_XATTR_OVERRIDE "user.containers.override_stat"
-/* Reads it from (fd, name) when there is one. */
-void ovl_override_read(int fd, const char *name, struct stat *st);
+/* Reads @xattr (NULL: nothing) of (fd, name), of regular files and directories. */
+void ovl_override_read(int fd, const char *name, const char *xattr, struct stat *st);

@@ -38,12 +38,6 @@ static int obj_at(struct ovl_obj *o, struct ovl_dirfd **ret, const char **ret_na
 	return dir_fd(o->parent ? o->parent : o, ret);
 }
 
-static void fix_stat(struct ovl_layer *l, int fd, const char *name, struct stat *st)
-{
-	if (l->overrides)
-		ovl_override_read(fd, name, st);
-}
-
 /* A file ".wh.NAME" beside NAME. */
 static bool has_wh_file(int fd, const char *name)
 {
@@ -127,7 +121,7 @@ static int dir_lookup(struct ovl_obj *dir, const char *name, struct ovl_found *r
 			if (r < 0)
 				return r;
 		}
-		fix_stat(dir->layer, d->fd, name, &f.st);
+		ovl_override_read(d->fd, name, dir->layer->override, &f.st);
 		o = ovl_obj_new(dir->layer);
 		if (!o)
 			return -ENOMEM;
@@ -152,7 +146,7 @@ static int dir_stat(struct ovl_obj *o, struct stat *ret)
 	if (r == 0)
 		r = ovl_sys_stat(d->fd, name, ret);
 	if (r == 0)
-		fix_stat(o->layer, d->fd, name, ret);
+		ovl_override_read(d->fd, name, o->layer->override, ret);
 	return r;
 }
 
@@ -322,9 +316,7 @@ int ovl_layer_open_dir(int fd, struct ovl_layer *l, struct err *err)
 	if (fstat(fd, &st) < 0)
 		return err_set(err, -errno, "stat");
 	l->dev = st.st_dev;
-	/* Who writes overrides writes them on the layer's root too; nobody else pays for the look.
-	 */
-	l->overrides = geteuid() != 0 || ovl_sys_getxattr(fd, "", OVL_XATTR_OVERRIDE, NULL, 0) > 0;
+	l->override = ovl_override_find(fd);
 	l->root = ovl_obj_new(l);
 	return l->root ? 0 : err_set(err, -ENOMEM, "open directory");
 }

@@ -286,8 +286,7 @@ static int resolve_indexed(struct ovl_fs *fs, struct ovl_entry *e)
 	e->indexed = true;
 	e->upper = true;
 	e->st = st;
-	if (fs->owner_xattr)
-		ovl_override_read(fs->links_fd, name, &e->st);
+	ovl_override_read(fs->links_fd, name, fs->owner_xattr, &e->st);
 	e->nlink = ovl_nlink_get(fs, fs->links_fd, name, st.st_nlink);
 	return 0;
 }
@@ -336,8 +335,7 @@ static int resolve_upper(struct ovl_fs *fs, struct ovl_node *parent, const char 
 				return -ENOMEM;
 		}
 	}
-	if (fs->owner_xattr)
-		ovl_override_read(d->fd, name, &e->st);
+	ovl_override_read(d->fd, name, fs->owner_xattr, &e->st);
 	return 0;
 }
 

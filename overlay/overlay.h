@@ -34,6 +34,7 @@ struct ovl_config {
 	struct ovl_idmap uids, gids; /* of every layer */
 	bool squash_root; /* for ovl_params_verify() */
 	bool static_nlink; /* directories have one link */
+	const char *owner_xattr; /* static; owners and modes are kept there; NULL: where we must */
 	bool no_acl, no_xattrs; /* ACLs, or xattrs and so ACLs too, do not show */
 	char *source; /* shown in the mount table; NULL: "snapfs" */
 	unsigned int threads; /* 0: chosen by the engine */

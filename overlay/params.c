@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "overlay/lower.h"
 
 /* The kernel's own overlayfs stops at 500; ten times that is still no burden. */
 #define LOWERS_MAX 5000
@@ -23,6 +24,7 @@ enum opt_kind {
 	OPT_SECONDS, /* decimal fraction allowed; kept as milliseconds */
 	OPT_REDIRECT,
 	OPT_IDMAP, /* STORED:SHOWN:COUNT:... */
+	OPT_OWNER_XATTR, /* 0, 1 or 2, as fuse-overlayfs has it */
 	OPT_OFF_ONLY, /* known; only "off", "0" and "no" can be had */
 	OPT_ACCEPT, /* known and without meaning here */
 	OPT_REFUSE, /* known; would change what is seen; not there yet */
@@ -92,6 +94,7 @@ static const struct opt table[] = {
 	{"squash_to_root", OPT_SWITCH, KEY_SQUASH},
 	{"squash_to_uid", OPT_NUMBER, KEY_SQUASH_UID},
 	{"squash_to_gid", OPT_NUMBER, KEY_SQUASH_GID},
+	{"xattr_permissions", OPT_OWNER_XATTR, KEY_NONE},
 	{"noacl", OPT_SWITCH, KEY_NO_ACL},
 	{"noxattrs", OPT_SWITCH, KEY_NO_XATTRS},
 	{"static_nlink", OPT_SWITCH, KEY_STATIC_NLINK},
@@ -102,7 +105,6 @@ static const struct opt table[] = {
 	{"nfs_export", OPT_OFF_ONLY, KEY_NONE},
 	{"verity", OPT_OFF_ONLY, KEY_NONE},
 
-	{"xattr_permissions", OPT_REFUSE, KEY_NONE},
 	{"quota_bytes", OPT_REFUSE, KEY_NONE},
 	{"quota_inodes", OPT_REFUSE, KEY_NONE},
 	{"ino32_t", OPT_REFUSE, KEY_NONE},
@@ -474,6 +476,18 @@ static int set_idmap(struct ovl_idmap *slot, const struct opt_value *v, struct e
 	return 0;
 }
 
+static int set_owner_xattr(struct ovl_config *c, const struct opt_value *v, struct err *err)
+{
+	static const char *const names[] = {NULL, OVL_XATTR_OVERRIDE_PRIVILEGED,
+					    OVL_XATTR_OVERRIDE};
+	uint64_t n;
+
+	if (parse_number(v->text, 2, &n))
+		return bad_value(v, "0, 1 or 2", err);
+	c->owner_xattr = names[n];
+	return 0;
+}
+
 static int opt_apply(struct ovl_config *c, const struct opt *o, struct opt_value *v,
 		     struct err *err)
 {
@@ -505,6 +519,8 @@ static int opt_apply(struct ovl_config *c, const struct opt *o, struct opt_value
 		return 0;
 	case OPT_IDMAP:
 		return set_idmap(o->key == KEY_UIDS ? &c->uids : &c->gids, v, err);
+	case OPT_OWNER_XATTR:
+		return set_owner_xattr(c, v, err);
 	case OPT_REDIRECT:
 		return set_redirect(c, v, err);
 	case OPT_OFF_ONLY:
@@ -658,6 +674,9 @@ const char *ovl_params_help(void)
 	       "                            owners that are kept as one id and seen as another\n"
 	       "  squash_to_root, squash_to_uid=N, squash_to_gid=N\n"
 	       "                            everything is seen to be owned by these\n"
+	       "  xattr_permissions=0|1|2   owners and modes are kept in an xattr: 1 "
+	       "security.fuseoverlayfs.override_stat,\n"
+	       "                            2 user.containers.override_stat\n"
 	       "  noacl, noxattrs           no POSIX ACLs, no extended attributes at all\n"
 	       "  static_nlink              every directory has one link\n"
 	       "  ino_batch=N               first batch of 2^32 inode numbers of this mount (0)\n"

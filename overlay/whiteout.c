@@ -34,10 +34,8 @@ bool ovl_xattr_is_private(const char *name)
 	 * an owner they could not set, so it belongs to the contents.
 	 */
 	static const char *const prefixes[] = {
-		OVL_XATTR_TRUSTED,
-		OVL_XATTR_USER,
-		"user.fuseoverlayfs.",
-		"trusted.snap.",
+		OVL_XATTR_TRUSTED,	   OVL_XATTR_USER,  "user.fuseoverlayfs.",
+		"security.fuseoverlayfs.", "trusted.snap.",
 	};
 
 	for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "overlay/fs.h"
 #include "overlay/node.h"
+#include "overlay/ops.h"
 
 /*
  * The work directory: work/ is the kernel's name for where things are built,
@@ -63,21 +64,50 @@ static int boot_id(char buf[64])
 	return 0;
 }
 
+/* -ENOENT: nothing stands in the way of a mount. Else 0, and whether it is only "volatile". */
+static int read_incompat(int work_fd, bool *ret_volatile)
+{
+	cleanup_closedir DIR *d = NULL;
+	struct dirent *de;
+	int r = -ENOENT, fd = ovl_sys_open(work_fd, "incompat", O_RDONLY | O_DIRECTORY, 0);
+
+	if (fd < 0)
+		return fd;
+	d = fdopendir(fd);
+	if (!d) {
+		(void)close(fd);
+		return -ENOMEM;
+	}
+	*ret_volatile = true;
+	while ((de = readdir(d))) {
+		if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0)
+			continue;
+		r = 0;
+		if (strcmp(de->d_name, "volatile") != 0)
+			*ret_volatile = false;
+	}
+	return r;
+}
+
 /*
  * What an upper without syncs may have lost, it has lost in a crash of the machine. So the mark is
  * the kernel's own (incompat/volatile, which makes the kernel refuse), and has the boot in it:
- * within the same boot nothing can have been lost.
+ * within the same boot nothing can have been lost. As for the kernel, who knows better takes the
+ * mark away (containers/storage does), and anything else in incompat/ is a feature we do not have.
  */
-static int check_volatile(int work_fd, struct err *err)
+static int check_incompat(int work_fd, struct err *err)
 {
 	cleanup_free char *text = NULL;
-	struct stat st;
+	bool is_volatile = false;
 	char now[64];
 	size_t len;
-	int r = fstatat(work_fd, "incompat", &st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+	int r = read_incompat(work_fd, &is_volatile);
 
 	if (r == -ENOENT)
 		return 0;
+	if (r == 0 && !is_volatile)
+		return err_msg(err, -EINVAL,
+			       "the work directory was left by a mount with features unknown here");
 	if (r == 0)
 		r = io_read_file(work_fd, "incompat/volatile/boot_id", 63, &text, &len);
 	if (r == 0)
@@ -161,15 +191,28 @@ static int load_links(struct ovl_fs *fs)
 	return r;
 }
 
+/* By a mark on the root it is known, also as a lower layer, that owners are in xattrs. */
+static int mark_root(struct ovl_fs *fs, const struct stat *st)
+{
+	ssize_t n =
+		fs->owner_always ? ovl_sys_getxattr(fs->upper_fd, "", fs->owner_xattr, NULL, 0) : 0;
+
+	if (n != -ENODATA)
+		return n < 0 ? (int)n : 0;
+	return ovl_set_owner(fs, fs->upper_fd, "", S_IFDIR, st->st_uid, st->st_gid,
+			     st->st_mode & 07777);
+}
+
 int ovl_work_open(struct ovl_fs *fs, const struct ovl_config *c, struct err *err)
 {
-	struct stat st;
+	struct stat st, upper;
 	int r;
 
 	fs->upper_fd = open(c->upper, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fs->upper_fd < 0 || fstat(fs->upper_fd, &st) < 0)
 		return err_set(err, -errno, "open upper directory '%s'", c->upper);
 	fs->upper_dev = st.st_dev;
+	upper = st;
 	fs->work_base_fd = open(c->work, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fs->work_base_fd < 0 || fstat(fs->work_base_fd, &st) < 0)
 		return err_set(err, -errno, "open work directory '%s'", c->work);
@@ -185,12 +228,15 @@ int ovl_work_open(struct ovl_fs *fs, const struct ovl_config *c, struct err *err
 		fs->work_fd = open_or_make(fs->work_base_fd, "work", 0700);
 	if (fs->work_fd < 0)
 		return err_set(err, fs->work_fd, "open '%s/work'", c->work);
-	r = check_volatile(fs->work_fd, err);
+	r = check_incompat(fs->work_fd, err);
 	if (r < 0)
 		return r;
 	r = sweep(fs->work_fd);
 	if (r < 0)
 		return err_set(err, r, "clear '%s/work'", c->work);
+	r = mark_root(fs, &upper);
+	if (r < 0)
+		return err_set(err, r, "keep the owner of '%s'", c->upper);
 	/* What is built here must not inherit from here. */
 	r = ovl_sys_removexattr(fs->work_fd, "", "system.posix_acl_default");
 	if (r < 0 && r != -ENODATA && r != -EOPNOTSUPP)

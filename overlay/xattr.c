@@ -198,8 +198,7 @@ static int mode_after_acl_locked(struct ovl_fs *fs, const struct ovl_at *at,
 	if (r < 0)
 		return r;
 	st = real;
-	if (fs->owner_xattr)
-		ovl_override_read(at->fd, at->name, &st);
+	ovl_override_read(at->fd, at->name, fs->owner_xattr, &st);
 	st.st_mode = (st.st_mode & ~0777u) | (real.st_mode & 0777);
 	shown = st;
 	shown.st_gid = ovl_idmap_show(&fs->gids, st.st_gid);

@@ -104,6 +104,54 @@ test_stacks_as_podman_makes_them() {
 	! touch mnt/no 2>/dev/null || fail 'a mount without an upper is written to'
 	down
 }
+test_owners_in_an_xattr() { # podman with force_mask; a file system that keeps no owners
+	local n x
+	for n in 1 2; do
+		[ $n = 1 ] && x=security.fuseoverlayfs.override_stat || x=user.containers.override_stat
+		rm -rf lower upper work && mkdir lower && echo a >lower/a && chown 7:8 lower/a && echo b >lower/b
+		up xattr_permissions=$n
+		echo more >>mnt/a && chown 5:60 mnt/b && chmod 4750 mnt/b && install -d -o 9 -g 9 -m 2700 mnt/d
+		setpriv --reuid=9 --regid=9 --clear-groups sh -c 'echo >mnt/d/f; chmod 0 mnt/d/f; mkfifo mnt/d/p; ln -s x mnt/d/l'
+		is "$(stat -c '%u:%g %a' mnt/a mnt/b mnt/d mnt/d/f mnt/d/p mnt/d/l | paste -sd,)" '7:8 644,5:60 4750,9:9 2700,9:9 0,9:9 644,9:9 777'
+		is "$(stat -c '%u:%g %a' upper/a upper/b upper/d upper/d/f | paste -sd,)" '0:0 644,0:0 750,0:0 700,0:0 600'
+		is "$(getfattr --only-values -n $x upper/d/f)" 9:9:00
+		! getfattr -n $x mnt/d/f 2>/dev/null || fail 'the mark is seen'
+		! setfattr -n $x -v 0:0:0777 mnt/d/f 2>/dev/null || fail 'the mark can be set'
+		down
+		up xattr_permissions=$n
+		is "$(stat -c '%u:%g %a' mnt/a mnt/b mnt/d mnt/d/f | paste -sd,)" '7:8 644,5:60 4750,9:9 2700,9:9 0' 'after a remount'
+		down
+		# as a lower layer
+		mkdir -p u2 w2
+		snapfs -o "lowerdir=upper:lower,upperdir=u2,workdir=w2" mnt
+		is "$(stat -c '%u:%g %a' mnt/a mnt/b mnt/d mnt/d/f | paste -sd,)" '7:8 644,5:60 4750,9:9 2700,9:9 0' 'as a lower layer'
+		echo >>mnt/b
+		is "$(stat -c '%u:%g %a' u2/b)" '5:60 4750' 'copied up from there'
+		down
+		rm -rf u2 w2
+	done
+}
+test_the_volatile_mark() { # the kernel's, and it refuses what the kernel does
+	local marks=work/work
+	marks+=/incompat
+	mkdir lower && echo a >lower/a
+	up volatile
+	echo b >mnt/b
+	[ -d $marks/volatile ] || fail 'no mark'
+	down
+	# the machine has not gone down since; then podman takes the mark away
+	up volatile && down
+	unmark() { rm -rf "$PWD/$marks"/*; }
+	unmark && up '' && is "$(cat mnt/b)" b && down
+	mkdir -p $marks/volatile
+	refused 1 'volatile when the machine went down' snapfs -o "lowerdir=lower,upperdir=upper,workdir=work" mnt
+	unmark && mkdir -p $marks/other
+	refused 1 'features unknown' snapfs -o "lowerdir=lower,upperdir=upper,workdir=work" mnt
+	unmark && up volatile
+	echo 12345678-1234-1234-1234-123456789abc >"$marks/volatile/boot_id"
+	down
+	refused 1 'volatile when the machine went down' snapfs -o "lowerdir=lower,upperdir=upper,workdir=work,volatile" mnt
+}
 test_a_deletion_that_is_not_lost() { # fuse-overlayfs 1.10 shows it again in this order
 	mkdir -p lower/n/opq && echo old >lower/n/opq/old
 	up ''

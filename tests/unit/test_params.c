@@ -154,6 +154,8 @@ static const char *const bad[] = {
 	"squash_to_uid=4294967295",
 	"squash_to_gid",
 	"static_nlink=x",
+	"xattr_permissions=3",
+	"xattr_permissions=x",
 };
 
 START_TEST(refused_by_grammar)
@@ -164,8 +166,8 @@ START_TEST(refused_by_grammar)
 END_TEST
 
 static const char *const unsupported[] = {
-	"xattr_permissions=2", "metacopy=on",		"metacopy",  "quota_bytes=1",
-	"quota_inodes=1",      "redirect_dir=nofollow", "plugins=a",
+	"metacopy=on",		 "metacopy",  "quota_bytes=1", "quota_inodes=1",
+	"redirect_dir=nofollow", "plugins=a",
 };
 
 START_TEST(refused_by_name)
