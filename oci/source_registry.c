@@ -222,6 +222,7 @@ static int take_bytes(void *ctx, unsigned int status, const char *content_range,
 	struct download *d = ctx;
 	const char *p = data;
 	size_t n;
+	int r;
 
 	if (!d->started) {
 		d->started = true;
@@ -235,11 +236,10 @@ static int take_bytes(void *ctx, unsigned int status, const char *content_range,
 	len -= n;
 	if (len > d->desc.size - d->done)
 		return -EFBIG;
-	n = (size_t)io_write_full(d->fd, p, len);
-	if ((int)n < 0)
-		return (int)n;
-	d->done += len;
-	return 0;
+	r = io_write_full(d->fd, p, len);
+	if (r == 0)
+		d->done += len;
+	return r;
 }
 
 static int download_once(struct download *d, struct http_answer *a, struct err *err)

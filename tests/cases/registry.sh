@@ -190,6 +190,12 @@ PY
 	printf '{"auths":{"127.0.0.1:%s":{"auth":"%s"}}}' "$port" "$(printf u:secret | base64)" >auth.json
 	snap --quiet pull "$at" --tls-verify=false --authfile auth.json --name three:1
 	REGISTRY_AUTH_FILE=$PWD/auth.json snap --quiet pull "$at" --tls-verify=false --name four:1
+	# out, with the same: as any other client sees it
+	snap push one:1 "docker://127.0.0.1:$port/c/d:1" --tls-verify=false --creds u:secret >push.out
+	is "$(cat push.out)" "$(digest_of one:1)" 'the digest pushed'
+	is "$(skopeo inspect --tls-verify=false --creds u:secret "docker://127.0.0.1:$port/c/d:1" | jq -r .Digest)" "$(cat push.out)" 'what skopeo sees'
+	refused 1 '401' snap push one:1 "docker://127.0.0.1:$port/c/d:2" --tls-verify=false --creds u:wrong
+	refused 1 'certificate' snap push one:1 "docker://127.0.0.1:$port/c/d:2" --creds u:secret
 	refused 1 'nix.json' snap pull "$at" --tls-verify=false --authfile nix.json
 	is "$(snap --json images | jq -c 'map(.digest) | unique | length')" 1 digests
 	is "$(digest_of one:1)" "$(jq -r '.manifests[0].digest' lay/index.json)" 'the digest'
