@@ -11,6 +11,7 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -19,6 +20,8 @@
 
 /* The runtime was told by the kernel (PR_SET_PDEATHSIG) and told its container. */
 #define GRACE_MS 3000
+
+#define LATE_MOUNT_MS 10000
 
 enum kind { WATCH, RUNTIME, DONE };
 
@@ -94,7 +97,8 @@ static void end_container(const struct message *watched, pid_t runtime)
 
 static void keep(int pidfd, int from)
 {
-	struct message m, watched = {.kind = DONE};
+	struct message m, watched = {.kind = RUNTIME};
+	const struct timespec pause = {.tv_nsec = 100 * 1000 * 1000};
 	pid_t runtime = 0;
 
 	wait_for(pidfd, -1);
@@ -107,6 +111,14 @@ static void keep(int pidfd, int from)
 	if (watched.kind == WATCH)
 		end_container(&watched, runtime);
 	detach_mounts();
+	if (watched.kind == DONE)
+		return;
+	/* it was killed: a server that it had started may still bring its mount up; locks go now */
+	(void)syscall(SYS_close_range, 3u, ~0u, 0u);
+	for (int ms = 0; ms < LATE_MOUNT_MS; ms += 100) {
+		(void)nanosleep(&pause, NULL);
+		detach_mounts();
+	}
 }
 
 int keeper_start(struct err *err)

@@ -24,5 +24,5 @@ int keeper_watch(const char *runtime, const char *state, const char *id, int tmp
 		 struct err *err) __attribute__((warn_unused_result));
 /* The runtime's process. */
 void keeper_runtime(pid_t pid);
-/* It ended, and left nothing. */
+/* It ended, and left nothing; or this process is about to end in good order. */
 void keeper_done(void);

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "snapshotter/cmd/cmd.h"
 #include "snapshotter/cmd/options.h"
+#include "snapshotter/keeper.h"
 #include "snapshotter/userns.h"
 
 #define EXIT_USAGE 2
@@ -104,6 +105,7 @@ int main(int argc, char **argv)
 		return EXIT_SUCCESS;
 	if (r == 0)
 		r = run(&c, p.cmd, &p, &err);
+	keeper_done();
 	if (r < 0) {
 		/* nobody is left to read it */
 		if (err.code == -EPIPE)

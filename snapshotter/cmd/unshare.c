@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "snapshotter/cmd/cmd.h"
+#include "snapshotter/keeper.h"
 
 static int run(struct cmd_context *c, const void *o, int argc, char **argv, struct err *err)
 {
@@ -18,6 +19,7 @@ static int run(struct cmd_context *c, const void *o, int argc, char **argv, stru
 	/* what the command starts looks for the store where we do */
 	if (c->root && setenv("SNAP_ROOT", c->root, 1) < 0)
 		return err_set(err, -errno, "environment");
+	keeper_done(); /* what the command leaves is there when it ends */
 	(void)signal(SIGPIPE, SIG_DFL);
 	(void)execvp(command[0], command);
 	r = -errno;
