@@ -56,6 +56,7 @@ end() {
 	"${p[@]}" rm -afq -t 0 >/dev/null 2>&1 || :
 	"${p[@]}" umount -a >/dev/null 2>&1 || :
 	inside rm -rf "$run" || :
+	rm -rf "$run"
 	return $status
 }
 prun() { "${p[@]}" run --cgroups=enabled --net=none "$@"; }
@@ -170,4 +171,23 @@ S
 	printf 'FROM localhost/multi:1\nUSER root\nRUN rm -rf /tree && echo b >/b\n' >Dockerfile
 	"${p[@]}" build -q --isolation=chroot -t localhost/b:1 . >/dev/null
 	is "$(prun --rm localhost/b:1 sh -c 'cat /b; ls -d /tree 2>&1')" $'b\nls: /tree: No such file or directory'
+}
+test_a_store_of_fuse_overlayfs() { # goes on with snapfs: its layers, and what its containers wrote
+	begin
+	local f=("${p[@]/*mount_program=*/overlay.mount_program=$(command -v fuse-overlayfs)}")
+	make_image buildah "${f[@]:1:8}"
+	"${f[@]}" run --cgroups=enabled --net=none --name before $NAME sh -c 'rm /keep; rm -rf /mv; mkdir /mv; echo y >/mv/y; chown 5:60 /etc/passwd' >/dev/null
+	"${p[@]}" commit -q before localhost/after:1 >/dev/null
+	prun --rm localhost/after:1 sh -c 'ls -a /mv; [ ! -e /keep ]; stat -c %u:%g /etc/passwd' >out
+	is "$(paste -sd' ' out)" '. .. y 5:60'
+	"${p[@]}" start -a before && "${p[@]}" rm before >/dev/null
+}
+test_the_demo() {
+	begin
+	make_image "${b[@]}"
+	"${p[@]}" push -q $NAME oci:lay:1 >/dev/null
+	"$TESTS/../scripts/podman-demo" oci:lay:1 cat /opq/new >demo.out 2>demo.err || fail "$(cat demo.out demo.err)"
+	is "$(grep -vE '^(#|$|[ACD] )' demo.out | paste -sd' ')" 'new hello built'
+	grep -qx 'D /bin/sleep' demo.out || fail "$(cat demo.out)"
+	is "$(find /tmp -maxdepth 1 -name "snap-demo.*" -user "$(id -u)")" '' 'left behind'
 }
