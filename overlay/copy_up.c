@@ -144,7 +144,7 @@ static int make_object(struct ovl_fs *fs, const struct copy *c, int *ret_fd)
 
 static int build(struct ovl_fs *fs, struct copy *c)
 {
-	const struct timespec ts[2] = {c->st.st_atim, c->st.st_mtim};
+	struct timespec ts[2] = {c->st.st_atim, c->st.st_mtim};
 	cleanup_close int fd = -1;
 	struct stat made;
 	int r;
@@ -163,6 +163,9 @@ static int build(struct ovl_fs *fs, struct copy *c)
 		r = copy_xattrs(fs, c);
 	if (r == 0)
 		r = ovl_origin_set(fs, fs->work_fd, c->temp, c->node->number, made.st_ino);
+	/* A copy that is cut off is the truncation itself. */
+	if (S_ISREG(c->st.st_mode) && c->keep < (uint64_t)c->st.st_size)
+		ts[1].tv_nsec = UTIME_NOW;
 	if (r == 0)
 		r = ovl_sys_utimens(fs->work_fd, c->temp, ts);
 	if (r == 0 && fd >= 0 && !fs->volatile_)
@@ -358,6 +361,9 @@ static bool nth_name(struct ovl_fs *fs, struct ovl_node *n, unsigned int i,
  * work/links has the copy; who reads the upper without us (a commit, the kernel) finds it by the
  * names that are known by now.
  */
+static int link_name(struct ovl_fs *fs, struct ovl_node *n, struct ovl_node *parent,
+		     const char *name);
+
 static int link_names(struct ovl_fs *fs, struct ovl_node *n)
 {
 	struct ovl_node *parent;
@@ -367,7 +373,7 @@ static int link_names(struct ovl_fs *fs, struct ovl_node *n)
 	for (unsigned int i = 0; r == 0 && nth_name(fs, n, i, &parent, &name); i++) {
 		r = name ? ovl_copy_up(fs, parent, OVL_COPY_ALL) : -ENOMEM;
 		if (r == 0)
-			r = ovl_copy_up_name(fs, n, parent, name);
+			r = link_name(fs, n, parent, name);
 		free(name);
 		ovl_node_unref(fs, parent);
 	}
@@ -388,26 +394,27 @@ int ovl_copy_up(struct ovl_fs *fs, struct ovl_node *n, uint64_t keep)
 		if (copy_start(fs, next)) {
 			r = copy_one(fs, next, parent, next == n ? keep : OVL_COPY_ALL);
 			copy_end(fs, next);
-			if (r == 0 && ovl_node_has(next, OVL_NODE_INDEXED))
-				r = link_names(fs, next);
 		}
 		ovl_node_unref(fs, parent);
 		ovl_node_unref(fs, next);
 	}
+	/* Also when that failed, or was killed, after an earlier copy-up. */
+	if (r == 0 && ovl_node_has(n, OVL_NODE_INDEXED) && !ovl_node_has(n, OVL_NODE_LINKED)) {
+		r = link_names(fs, n);
+		if (r == 0)
+			ovl_node_set(n, OVL_NODE_LINKED);
+	}
 	return r;
 }
 
-int ovl_copy_up_name(struct ovl_fs *fs, struct ovl_node *n, struct ovl_node *parent,
+static int link_name(struct ovl_fs *fs, struct ovl_node *n, struct ovl_node *parent,
 		     const char *name)
 {
 	cleanup_dirfd struct ovl_dirfd *d = NULL;
 	char number[24], temp[24];
 	struct stat st;
-	int r = ovl_copy_up(fs, n, OVL_COPY_ALL);
+	int r = ovl_mark_impure(fs, parent);
 
-	if (r < 0 || !ovl_node_has(n, OVL_NODE_INDEXED))
-		return r;
-	r = ovl_mark_impure(fs, parent);
 	if (r < 0)
 		return r;
 	snprintf(number, sizeof(number), "%" PRIu64, n->number);
@@ -429,4 +436,12 @@ int ovl_copy_up_name(struct ovl_fs *fs, struct ovl_node *n, struct ovl_node *par
 	}
 	pthread_rwlock_unlock(&fs->tree);
 	return r;
+}
+
+int ovl_copy_up_name(struct ovl_fs *fs, struct ovl_node *n, struct ovl_node *parent,
+		     const char *name)
+{
+	int r = ovl_copy_up(fs, n, OVL_COPY_ALL);
+
+	return r < 0 || !ovl_node_has(n, OVL_NODE_INDEXED) ? r : link_name(fs, n, parent, name);
 }

@@ -173,6 +173,8 @@ int ovl_create(struct ovl_fs *fs, struct ovl_node *parent, const char *name,
 	cleanup_dirfd struct ovl_dirfd *d = NULL;
 	struct create c = {.what = what, .cred = cred, .fd = -1};
 	bool is_dir = S_ISDIR(what->mode);
+	struct ovl_node *n = NULL;
+	struct ovl_file *file = NULL;
 	struct stat st;
 	int r;
 
@@ -200,25 +202,30 @@ int ovl_create(struct ovl_fs *fs, struct ovl_node *parent, const char *name,
 		r = ovl_sys_stat(fs->work_fd, c.temp, &st);
 	if (r == 0)
 		ovl_override_read(fs->work_fd, c.temp, fs->owner_xattr, &st);
+	/* All that needs memory comes before the name appears. */
 	if (r == 0)
-		r = place(fs, c.temp, is_dir, d->fd, name, e.whiteout);
-	if (r < 0) {
-		ovl_temp_remove(fs, c.temp);
-		if (c.fd >= 0)
-			(void)close(c.fd);
-		return r;
-	}
-	r = finish_create(fs, parent, name, &st, ret, ret_st);
+		r = finish_create(fs, parent, name, &st, &n, ret_st);
 	if (r == 0 && ret_file) {
 		(void)flags; /* O_RDWR serves every way of opening; O_APPEND is the kernel's to do
 			      */
-		r = ovl_file_new(fs, *ret, steal_fd(&c.fd), ret_file);
-		if (r < 0)
-			ovl_node_forget(fs, *ret, 1);
+		r = ovl_file_new(fs, n, steal_fd(&c.fd), &file);
 	}
+	if (r == 0)
+		r = place(fs, c.temp, is_dir, d->fd, name, e.whiteout);
 	if (c.fd >= 0)
 		(void)close(c.fd);
-	return r;
+	if (r < 0) {
+		if (file)
+			ovl_close(fs, file);
+		if (n)
+			ovl_node_forget(fs, n, 1);
+		ovl_temp_remove(fs, c.temp);
+		return r;
+	}
+	*ret = n;
+	if (ret_file)
+		*ret_file = file;
+	return 0;
 }
 
 static int link_locked(struct ovl_fs *fs, struct ovl_node *n, int dirfd, const char *name,
@@ -441,7 +448,7 @@ int ovl_rmdir(struct ovl_fs *fs, struct ovl_node *parent, const char *name)
 	return remove_entry(fs, parent, name, true);
 }
 
-int ovl_clear_dir(struct ovl_fs *fs, struct ovl_node *parent, const char *name)
+int ovl_clear_dir(struct ovl_fs *fs, struct ovl_node *parent, const char *name, uint64_t number)
 {
 	cleanup_dirfd struct ovl_dirfd *d = NULL;
 	char temp[24];
@@ -459,6 +466,11 @@ int ovl_clear_dir(struct ovl_fs *fs, struct ovl_node *parent, const char *name)
 				  st.st_mode & 07777);
 	if (r == 0)
 		r = ovl_sys_setxattr(fs->work_fd, temp, fs->mark[OVL_MARK_OPAQUE], "y", 1, 0);
+	/* Should it stay, it is the directory that it was. */
+	if (r == 0)
+		r = ovl_mark_impure(fs, parent);
+	if (r == 0)
+		r = ovl_origin_set(fs, fs->work_fd, temp, number, 0);
 	if (r == 0)
 		r = ovl_sys_rename(fs->work_fd, temp, d->fd, name, RENAME_EXCHANGE);
 	ovl_temp_remove(fs, temp);

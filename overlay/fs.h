@@ -36,6 +36,7 @@ enum ovl_node_flags {
 	OVL_NODE_PURE = 1 << 4, /* ... or are known not to */
 	OVL_NODE_NO_ACL = 1 << 5, /* directory: known to have no default ACL */
 	OVL_NODE_COPYING = 1 << 6, /* under fs->copy_lock */
+	OVL_NODE_LINKED = 1 << 7, /* INDEXED: the upper has the names that were known */
 };
 
 struct ovl_node {

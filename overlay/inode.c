@@ -214,6 +214,8 @@ int ovl_setattr(struct ovl_fs *fs, struct ovl_node *n, const struct stat *attr, 
 	struct stat fixed = *attr;
 	uint64_t keep = set & OVL_SET_SIZE ? (uint64_t)attr->st_size : OVL_COPY_ALL;
 	struct ovl_at at cleanup_at = OVL_AT_INIT;
+	bool was_lower, sized = false;
+	struct stat copied;
 	int r;
 
 	if (set & OVL_SET_SIZE && !S_ISREG(n->type))
@@ -221,8 +223,14 @@ int ovl_setattr(struct ovl_fs *fs, struct ovl_node *n, const struct stat *attr, 
 	if ((set & OVL_SET_UID && ovl_idmap_store(&fs->uids, attr->st_uid, &fixed.st_uid) < 0) ||
 	    (set & OVL_SET_GID && ovl_idmap_store(&fs->gids, attr->st_gid, &fixed.st_gid) < 0))
 		return -EINVAL;
+	was_lower = !ovl_node_has(n, OVL_NODE_UPPER);
 	r = ovl_copy_up(fs, n, keep);
-	if (r == 0 && set & OVL_SET_SIZE)
+	if (r == 0 && set & OVL_SET_SIZE && was_lower) {
+		/* The copy was cut off where it should be: nothing is left that could fail. */
+		r = ovl_getattr(fs, n, &copied);
+		sized = r == 0 && copied.st_size == attr->st_size;
+	}
+	if (r == 0 && set & OVL_SET_SIZE && !sized)
 		r = set_size(fs, n, attr->st_size, file);
 	if (r == 0 && set & OVL_SET_KILL)
 		r = kill_bits(fs, n, &fixed, &set, cred);

@@ -104,6 +104,9 @@ int ovl_upper_number(struct ovl_fs *fs, bool impure, int fd, const char *name, i
 	bool here = dev == fs->upper_dev;
 	int r = impure ? ovl_origin_get(fs, fd, name, ret) : -ENODATA;
 
+	/* Not read is not the same as not there: another number would be another file. */
+	if (r < 0 && r != -ENODATA)
+		return r;
 	if (r == 0 || (here && ovl_origins_find(fs->numbers, ino, ret))) {
 		*ret_origin = true;
 		return 0;

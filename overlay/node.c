@@ -440,6 +440,8 @@ int ovl_node_dirfd(struct ovl_fs *fs, struct ovl_node *n, struct ovl_dirfd **ret
 
 int ovl_at_get_locked(struct ovl_fs *fs, struct ovl_node *n, struct ovl_at *ret)
 {
+	int r;
+
 	ret->dir = NULL;
 	ret->name = "";
 	if (n == fs->root) {
@@ -459,8 +461,9 @@ int ovl_at_get_locked(struct ovl_fs *fs, struct ovl_node *n, struct ovl_at *ret)
 	if (!n->at.parent)
 		return -ESTALE;
 	ret->name = n->at.name;
-	if (ovl_node_dirfd_locked(fs, n->at.parent, &ret->dir) < 0)
-		return -ESTALE;
+	r = ovl_node_dirfd_locked(fs, n->at.parent, &ret->dir);
+	if (r < 0)
+		return r == -ENOENT ? -ESTALE : r;
 	ret->fd = ret->dir->fd;
 	return 0;
 }

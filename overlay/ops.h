@@ -102,8 +102,9 @@ int ovl_pin_locked(struct ovl_fs *fs, struct ovl_node *n, int fd, const char *na
 /* With fs->tree held for writing, after (@parent, @name) is gone from disk. Takes @pin. */
 void ovl_removed_locked(struct ovl_fs *fs, struct ovl_node *n, struct ovl_node *parent,
 			const char *name, nlink_t upper_nlink, int pin);
-/* Makes an upper directory that has whiteouts only an empty opaque one. */
-int ovl_clear_dir(struct ovl_fs *fs, struct ovl_node *parent, const char *name) OVL_MUST;
+/* Makes an upper directory that has whiteouts only an empty opaque one of the same number. */
+int ovl_clear_dir(struct ovl_fs *fs, struct ovl_node *parent, const char *name,
+		  uint64_t number) OVL_MUST;
 /* 0 or -ENOTEMPTY, by what is seen. */
 int ovl_check_empty(struct ovl_fs *fs, struct ovl_node *dir) OVL_MUST;
 

@@ -178,7 +178,7 @@ static int prepare_replaced(struct ovl_fs *fs, struct side *s)
 		return 0;
 	}
 	if (ovl_node_has(n, OVL_NODE_UPPER))
-		return ovl_clear_dir(fs, s->parent, s->name);
+		return ovl_clear_dir(fs, s->parent, s->name, n->number);
 	return 0;
 }
 
@@ -218,7 +218,28 @@ static void set_redirect_locked(struct side *s)
 	s->node->redirect = steal_ptr(&s->redirect);
 }
 
-/* Memory follows; a name that cannot be remembered for want of memory is looked up again. */
+/* Before the call: what memory it takes. */
+static int reserve_names_locked(struct ovl_fs *fs, struct rename *rn)
+{
+	struct side *from = &rn->from, *to = &rn->to;
+	int r = ovl_node_add_alias_locked(fs, from->node, to->parent, to->name);
+
+	if (r < 0 || !(rn->flags & RENAME_EXCHANGE))
+		return r;
+	r = ovl_node_add_alias_locked(fs, to->node, from->parent, from->name);
+	if (r < 0)
+		ovl_node_drop_alias_locked(fs, from->node, to->parent, to->name);
+	return r;
+}
+
+static void unreserve_names_locked(struct ovl_fs *fs, struct rename *rn)
+{
+	ovl_node_drop_alias_locked(fs, rn->from.node, rn->to.parent, rn->to.name);
+	if (rn->flags & RENAME_EXCHANGE)
+		ovl_node_drop_alias_locked(fs, rn->to.node, rn->from.parent, rn->from.name);
+}
+
+/* Memory follows; the new names are there already. */
 static void move_in_memory_locked(struct ovl_fs *fs, struct rename *rn)
 {
 	struct side *from = &rn->from, *to = &rn->to;
@@ -229,10 +250,8 @@ static void move_in_memory_locked(struct ovl_fs *fs, struct rename *rn)
 	ovl_node_drop_alias_locked(fs, from->node, from->parent, from->name);
 	if (rn->flags & RENAME_EXCHANGE) {
 		ovl_node_drop_alias_locked(fs, to->node, to->parent, to->name);
-		(void)!ovl_node_add_alias_locked(fs, to->node, from->parent, from->name);
 		set_redirect_locked(to);
 	}
-	(void)!ovl_node_add_alias_locked(fs, from->node, to->parent, to->name);
 	set_redirect_locked(from);
 }
 
@@ -254,10 +273,16 @@ static int move(struct ovl_fs *fs, struct rename *rn)
 		if (ovl_node_has(old->node, OVL_NODE_INDEXED))
 			r = ovl_nlink_save_locked(fs, old->node, true);
 	}
-	if (r == 0)
-		r = move_on_disk(fs, rn, from->fd, to->fd);
-	if (r == 0)
-		move_in_memory_locked(fs, rn);
+	if (r == 0) {
+		r = reserve_names_locked(fs, rn);
+		if (r == 0) {
+			r = move_on_disk(fs, rn, from->fd, to->fd);
+			if (r == 0)
+				move_in_memory_locked(fs, rn);
+			else
+				unreserve_names_locked(fs, rn);
+		}
+	}
 	pthread_rwlock_unlock(&fs->tree);
 	return r;
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/syscall.h>
@@ -14,20 +15,24 @@
 #include "base/log.h"
 
 static atomic_bool tracing;
-static atomic_uint fault_at; /* 0: none */
-static atomic_uint fault_calls;
-static atomic_int fault_errno;
+static struct ovl_fault own_fault;
+static struct ovl_fault *fault = &own_fault; /* set before there is a second thread */
+
+void ovl_fault_use(struct ovl_fault *f)
+{
+	fault = f ? f : &own_fault;
+}
 
 void ovl_fault_set(unsigned int n, int error)
 {
-	atomic_store(&fault_errno, error);
-	atomic_store(&fault_calls, 0);
-	atomic_store(&fault_at, n);
+	atomic_store(&fault->error, error);
+	atomic_store(&fault->calls, 0);
+	atomic_store(&fault->at, n);
 }
 
 unsigned int ovl_fault_count(void)
 {
-	return atomic_load(&fault_calls);
+	return atomic_load(&fault->calls);
 }
 
 void ovl_trace_set(bool on)
@@ -35,14 +40,20 @@ void ovl_trace_set(bool on)
 	atomic_store(&tracing, on);
 }
 
-/* The errno to fail with instead of making the call, or 0. */
-static int sys_fault(void)
+int ovl_fault_hit(struct ovl_fault *f)
 {
-	unsigned int at = atomic_load_explicit(&fault_at, memory_order_relaxed);
+	unsigned int at = atomic_load_explicit(&f->at, memory_order_relaxed), call;
+	int error;
 
 	if (__builtin_expect(at == 0, 1))
 		return 0;
-	return atomic_fetch_add(&fault_calls, 1) + 1 == at ? atomic_load(&fault_errno) : 0;
+	call = atomic_fetch_add(&f->calls, 1) + 1;
+	if (call != at && !(call > at && atomic_load(&f->stays)))
+		return 0;
+	error = atomic_load(&f->error);
+	if (error == OVL_FAULT_KILL)
+		(void)kill(getpid(), SIGKILL);
+	return error;
 }
 
 static long sys_trace(const char *call, int fd, const char *name, long r)
@@ -56,7 +67,7 @@ static long sys_trace(const char *call, int fd, const char *name, long r)
 #define SYS_CALL(what, fd, name, expr)                                                             \
 	({                                                                                         \
 		long _r;                                                                           \
-		int _fault = sys_fault();                                                          \
+		int _fault = ovl_fault_hit(fault);                                                 \
 		if (_fault) {                                                                      \
 			_r = -_fault;                                                              \
 		} else {                                                                           \
@@ -269,9 +280,18 @@ ssize_t ovl_sys_copy_range(int in, off_t in_off, int out, off_t out_off, size_t 
 
 int ovl_sys_copy_data(int in, off_t in_off, int out, uint64_t len)
 {
-	int fault = sys_fault();
-	int r = fault ? -fault : io_copy_range(in, in_off, out, 0, len, true);
+	bool armed = atomic_load_explicit(&fault->at, memory_order_relaxed) != 0;
+	int error = ovl_fault_hit(fault), r = 0;
 
+	/* Many calls in one: so it can fail at its beginning, and in its middle. */
+	if (__builtin_expect(armed && error == 0, 0)) {
+		r = io_copy_range(in, in_off, out, 0, len / 2, true);
+		error = ovl_fault_hit(fault);
+	}
+	if (error)
+		r = -error;
+	if (r == 0)
+		r = io_copy_range(in, in_off, out, 0, len, true);
 	return (int)sys_trace("copy_data", out, "", r);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,6 +19,18 @@
  * @name has no '/' in it. Any thread.
  */
 
+/* Faults, for tests alone: nothing that a user says leads here. */
+#define OVL_FAULT_KILL (-1)
+struct ovl_fault {
+	atomic_uint at; /* the n-th call from now on (1: the next); 0: none */
+	atomic_uint calls; /* made since; counted while there is a fault */
+	atomic_int error; /* what it fails with, positive; OVL_FAULT_KILL: the process ends there */
+	atomic_bool stays; /* the calls after it fail, too */
+};
+/* From now on @f says which call fails; it may be shared with another process. NULL: our own. */
+void ovl_fault_use(struct ovl_fault *f);
+/* One more call: the errno that it is to fail with instead of being made, or 0. */
+int ovl_fault_hit(struct ovl_fault *f);
 /* From now on the @n-th call (1 = the next) fails with @error (positive); 0 takes the fault away.
  */
 void ovl_fault_set(unsigned int n, int error);
