@@ -84,7 +84,7 @@ static bool work_is_empty(void)
 
 	while (d && (de = readdir(d)))
 		if (de->d_name[0] != '.') {
-			fprintf(stderr, "  wk/work/%s\n", de->d_name);
+			fprintf(stderr, "  left behind: %s\n", de->d_name);
 			return false;
 		}
 	return d;
