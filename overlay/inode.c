@@ -214,8 +214,8 @@ int ovl_setattr(struct ovl_fs *fs, struct ovl_node *n, const struct stat *attr, 
 	struct stat fixed = *attr;
 	uint64_t keep = set & OVL_SET_SIZE ? (uint64_t)attr->st_size : OVL_COPY_ALL;
 	struct ovl_at at cleanup_at = OVL_AT_INIT;
-	bool was_lower, sized = false;
-	struct stat copied;
+	bool shrinks = false, sized = false;
+	struct stat st;
 	int r;
 
 	if (set & OVL_SET_SIZE && !S_ISREG(n->type))
@@ -223,12 +223,17 @@ int ovl_setattr(struct ovl_fs *fs, struct ovl_node *n, const struct stat *attr, 
 	if ((set & OVL_SET_UID && ovl_idmap_store(&fs->uids, attr->st_uid, &fixed.st_uid) < 0) ||
 	    (set & OVL_SET_GID && ovl_idmap_store(&fs->gids, attr->st_gid, &fixed.st_gid) < 0))
 		return -EINVAL;
-	was_lower = !ovl_node_has(n, OVL_NODE_UPPER);
+	if (set & OVL_SET_SIZE && !ovl_node_has(n, OVL_NODE_UPPER)) {
+		r = ovl_getattr(fs, n, &st);
+		if (r < 0)
+			return r;
+		shrinks = st.st_size > attr->st_size;
+	}
 	r = ovl_copy_up(fs, n, keep);
-	if (r == 0 && set & OVL_SET_SIZE && was_lower) {
+	if (r == 0 && shrinks) {
 		/* The copy was cut off where it should be: nothing is left that could fail. */
-		r = ovl_getattr(fs, n, &copied);
-		sized = r == 0 && copied.st_size == attr->st_size;
+		r = ovl_getattr(fs, n, &st);
+		sized = r == 0 && st.st_size == attr->st_size;
 	}
 	if (r == 0 && set & OVL_SET_SIZE && !sized)
 		r = set_size(fs, n, attr->st_size, file);
