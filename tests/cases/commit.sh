@@ -82,16 +82,7 @@ test_podman_runs_it() {
 	snap --quiet commit --image localhost/said:1 c --change 'CMD ["/srv/say"]'
 	snap umount mnt
 	snap push localhost/said:1 oci:out:1 >/dev/null
-	cat >containers.conf <<-'CONF'
-		[containers]
-		default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
-		netns = "none"
-		[engine]
-		cgroup_manager = "cgroupfs"
-		events_logger = "file"
-		runtime = "runc"
-	CONF
-	export CONTAINERS_CONF=$PWD/containers.conf
+	containers_conf
 	mount -t tmpfs tmpfs /mnt # podman wants a short path for what it runs
 	local p=(podman --root "$PWD/storage" --runroot /mnt/run --storage-driver overlay)
 	skopeo copy -q oci:out:1 "containers-storage:[overlay@$PWD/storage+/mnt/run]localhost/said:1"

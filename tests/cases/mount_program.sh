@@ -35,7 +35,8 @@ test_owners_the_kernel_maps_are_left_alone() { # podman --uidmap: idmapped lower
 	mkdir -p lower low && echo a >low/a && chown 0:0 low low/a
 	unshare -U sleep 60 &
 	local pid=$!
-	within 5 test "$(readlink /proc/$$/ns/user)" != "$(readlink /proc/$pid/ns/user)"
+	apart() { [ "$(readlink /proc/$$/ns/user)" != "$(readlink /proc/$pid/ns/user)" ]; }
+	within 5 apart
 	echo '0 100000 5000' >/proc/$pid/uid_map && echo '0 100000 5000' >/proc/$pid/gid_map
 	python3 - "$PWD/low" "$PWD/lower" "/proc/$pid/ns/user" <<-'PY' || { kill $pid; skip 'no mapped mounts here'; }
 		import ctypes, os, struct, sys

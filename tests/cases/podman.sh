@@ -26,17 +26,8 @@ make_image() {
 begin() {
 	run=$(mktemp -d /tmp/snap-p.XXXXXX) # podman takes no longer name
 	trap 'end' EXIT
-	cat >containers.conf <<-'CONF'
-		[containers]
-		default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
-		netns = "none"
-		[engine]
-		cgroup_manager = "cgroupfs"
-		events_logger = "file"
-		runtime = "runc"
-	CONF
-	printf '{"default":[{"type":"insecureAcceptAnything"}]}' >policy.json
-	export CONTAINERS_CONF=$PWD/containers.conf BUILDAH_ISOLATION=chroot XDG_RUNTIME_DIR=$run
+	containers_conf
+	export BUILDAH_ISOLATION=chroot XDG_RUNTIME_DIR=$run
 	export TMPDIR=$PWD
 	local mp
 	mp=$(command -v snapfs)

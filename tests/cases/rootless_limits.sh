@@ -63,16 +63,7 @@ test_podman_runs_what_a_user_made() {
 	as_user snap run --name k d:1 sh -c 'echo "said by $(id -un)" >/srv/said && chown games:users /srv/said && chmod 640 /srv/said'
 	as_user snap --quiet commit --image k:1 k --change 'CMD ["cat", "/srv/said"]' --change 'USER games'
 	as_user snap push k:1 oci:out:1 >/dev/null
-	cat >containers.conf <<-'CONF'
-		[containers]
-		default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
-		netns = "none"
-		[engine]
-		cgroup_manager = "cgroupfs"
-		events_logger = "file"
-		runtime = "runc"
-	CONF
-	export CONTAINERS_CONF=$PWD/containers.conf
+	containers_conf
 	mount -t tmpfs tmpfs /mnt # podman wants a short path for what it runs
 	skopeo copy -q oci:out:1 "containers-storage:[overlay@$PWD/storage+/mnt/run]localhost/k:1"
 	is "$(podman --root "$PWD/storage" --runroot /mnt/run --storage-driver overlay --runtime runc run --rm --cgroups=enabled localhost/k:1 2>podman.err || cat podman.err)" 'said by root'

@@ -61,3 +61,16 @@ image_of() { # REF DIR
 	snap --quiet commit --image "$1" "$key" --timestamp 1700000000
 	snap rm "$key"
 }
+# podman and buildah as they run here: without systemd, a network of their own, and CAP_SYS_RESOURCE.
+containers_conf() {
+	export CONTAINERS_CONF=$PWD/containers.conf
+	cat >"$CONTAINERS_CONF" <<-'CONF'
+		[containers]
+		default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+		netns = "none"
+		[engine]
+		cgroup_manager = "cgroupfs"
+		events_logger = "file"
+		runtime = "runc"
+	CONF
+}
