@@ -71,7 +71,7 @@ static int add_content(struct walk *w, const char *path)
 {
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
 	uint64_t hash = UINT64_C(14695981039346656037);
-	unsigned char buf[8192];
+	unsigned char buf[2048];
 	ssize_t n;
 
 	if (fd < 0)
