@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/strbuf.h"
 #include "erofs/devices.h"
 #include "erofs/image.h"
 #include "erofs/kmount.h"
@@ -204,8 +205,13 @@ int mount_by_kernel(const struct mount_request *q, struct err *err)
 	struct snap_stack stack cleanup_snap_stack = {.dirs = NULL};
 	struct ovl_config c CLEANUP(ovl_config_release) = OVL_CONFIG_INIT;
 	struct kernel_options o = {.read_only = false};
+	struct strbuf labels CLEANUP(strbuf_release) = STRBUF_INIT;
 	int r = parse_options(q->options, &o, err);
 
+	if (r == 0)
+		r = mount_label_options(q->store, q->row->id, &labels, err);
+	if (r == 0 && labels.len > 0)
+		r = err_msg(err, -EOPNOTSUPP, MOUNT_LABELS_NEED_FUSE);
 	if (r == 0)
 		r = snap_stack_load(q->store, q->row, &stack, err);
 	if (r == 0)

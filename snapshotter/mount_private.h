@@ -31,6 +31,20 @@ int mount_probe_overlay(struct snap_store *store, struct err *err)
 int mount_probe_kernel(struct snap_store *store, struct err *err)
 	__attribute__((warn_unused_result));
 
+/*
+ * mount_labels.c: what a snapshot's labels ask of its mount, as options of the engine behind what
+ * @out holds: ",uidmapping=...,gidmapping=...,quota_bytes=N" of containerd.io/snapshot/uidmapping,
+ * gidmapping and max-size, or nothing. Only FUSE does it. -EINVAL: a mapping that is none, which
+ * mount_label_check() refuses before it is in the store.
+ */
+struct strbuf;
+#define MOUNT_LABELS_NEED_FUSE                                                                     \
+	"its labels map its owners or limit its size, and the kernel engine does neither"
+int mount_label_check(const struct snap_label *label, struct err *err)
+	__attribute__((warn_unused_result));
+int mount_label_options(struct snap_store *store, int64_t id, struct strbuf *out, struct err *err)
+	__attribute__((warn_unused_result));
+
 /* Takes the mount at @target away. @lazy: also when it is in use or dead. */
 int unmount_target(const char *target, bool lazy, struct err *err)
 	__attribute__((warn_unused_result));

@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/strbuf.h"
+#include "snapshotter/mount_private.h"
 #include "snapshotter/mountinfo.h"
 #include "snapshotter/snapshot.h"
 #include "snapshotter/snapshot_private.h"
@@ -95,8 +96,12 @@ int snap_mounts(struct snap_store *store, const char *key, struct snap_mount *re
 	if (r < 0)
 		return err_wrap(err, r, "mounts of '%s'", key);
 	r = add_options(&options, &c, row.batch);
-	if (r == 0)
-		r = snap_mount_source(store, row.id, &m.source);
+	if (r < 0)
+		return err_set(err, r, "mounts of '%s'", key);
+	r = mount_label_options(store, row.id, &options, err);
+	if (r < 0)
+		return err_wrap(err, r, "mounts of '%s'", key);
+	r = snap_mount_source(store, row.id, &m.source);
 	if (r == 0) {
 		m.options = strbuf_steal(&options);
 		r = m.options ? 0 : -ENOMEM;

@@ -139,6 +139,9 @@ static int set_overlay(struct snap_store *store, const struct shape *s, struct s
 	for (size_t i = 0; i < s->c.n_lowers && r == 0; i++)
 		r = strbuf_addf(&lowers, "%s%s", i > 0 ? ":" : "",
 				chain && i == s->c.n_lowers - 1 ? chain : s->c.lowers[i]);
+	/* it takes two without an upper; and a layer's whiteouts are not to be seen as they are */
+	if (r == 0 && s->c.n_lowers == 1 && !s->c.upper)
+		r = strbuf_addf(&lowers, ":%s/empty", snap_store_root(store));
 	m->type = "overlay";
 	m->source = strdup("overlay");
 	/* the same as the kernel engine has: our uppers hold redirects, and no other marks */
@@ -159,14 +162,14 @@ static int set_overlay(struct snap_store *store, const struct shape *s, struct s
 	return r < 0 || !m->source ? err_set(err, -ENOMEM, "mounts") : 0;
 }
 
-/* One layer that nothing is written over: as it is, if the kernel can show it. */
-static int set_single(struct snap_store *store, const struct shape *s, struct snap_rootfs_mount *m,
-		      struct err *err)
+/* An image's chain that nothing is written over: as it is. */
+static int set_chain(struct snap_store *store, const struct shape *s, struct snap_rootfs_mount *m,
+		     struct err *err)
 {
 	char *chain cleanup_free = NULL;
-	int r = s->stack.chain[0] ? held_chain(store, s->stack.chain, &chain, err) : 0;
+	int r = held_chain(store, s->stack.chain, &chain, err);
 
-	if (r == 0 && set_bind(m, chain ? chain : s->c.lowers[0], true) < 0)
+	if (r == 0 && set_bind(m, chain, true) < 0)
 		r = err_set(err, -ENOMEM, "mounts");
 	return r;
 }
@@ -186,25 +189,37 @@ static int choose(struct snap_store *store, const struct snap_rootfs *fs, const 
 		  const char *key, struct snap_rootfs_mount *m, struct err *err)
 {
 	bool has_chain = s->stack.chain[0] != '\0', alone = !has_chain && s->stack.n_dirs == 0;
-	bool kernel = fs->overlay && (!has_chain || fs->erofs);
+	bool kernel = fs->overlay && (!has_chain || fs->erofs), asked;
 	const char *root = snap_store_root(store);
+	struct strbuf labels CLEANUP(strbuf_release) = STRBUF_INIT;
 	int r;
 
+	/*
+	 * containerd writes these itself, whatever the engine: the mount is never made. Also with
+	 * nothing below: one that unpacks layers side by side says at the commit what is.
+	 */
+	if (is_extraction(key) && s->c.upper && !has_chain && geteuid() == 0 &&
+	    !strpbrk(root, ":,\\"))
+		return set_overlay(store, s, m, err);
+	r = mount_label_options(store, s->row.id, &labels, err);
+	if (r < 0)
+		return r;
+	asked = labels.len > 0;
+	if (asked && fs->engine == SNAP_ENGINE_KERNEL)
+		return err_msg(err, -EOPNOTSUPP, MOUNT_LABELS_NEED_FUSE);
+	if (asked)
+		return set_held(store, s, key, SNAP_ENGINE_FUSE, m, err);
 	if (alone) {
 		r = set_bind(m, s->c.upper ? s->c.upper : s->c.lowers[0], !s->c.upper);
 		return r < 0 ? err_set(err, r, "mounts") : 0;
 	}
-	/* containerd writes these itself, whatever the engine: the mount is never made */
-	if (is_extraction(key) && s->c.upper && !has_chain && geteuid() == 0 &&
-	    !strpbrk(root, ":,\\"))
-		return set_overlay(store, s, m, err);
 	if (fs->engine == SNAP_ENGINE_KERNEL && !kernel)
 		return err_msg(err, -EOPNOTSUPP, "the kernel engine cannot mount it: %s",
 			       fs->reason);
 	if (!kernel)
 		return set_held(store, s, key, SNAP_ENGINE_FUSE, m, err);
-	if (!s->c.upper && s->c.n_lowers == 1)
-		return set_single(store, s, m, err);
+	if (!s->c.upper && has_chain && s->c.n_lowers == 1)
+		return set_chain(store, s, m, err);
 	if (!fits_overlay(s, root))
 		return set_held(store, s, key, fs->engine, m, err); /* auto: FUSE above 500 */
 	return set_overlay(store, s, m, err);
@@ -267,7 +282,8 @@ static void give_back(struct snap_store *store, const struct given *g)
 }
 
 int snap_rootfs_commit(struct snap_store *store, const char *name, const char *key,
-		       const struct snap_label *labels, size_t n_labels, struct err *err)
+		       const char *parent, const struct snap_label *labels, size_t n_labels,
+		       struct err *err)
 {
 	struct given g;
 	int r = find_given(store, key, &g, err);
@@ -275,7 +291,8 @@ int snap_rootfs_commit(struct snap_store *store, const char *name, const char *k
 	if (r == 0)
 		r = held_flush(store, g.id, err);
 	if (r == 0)
-		r = snap_commit(store, name, key, labels, n_labels, SNAP_COMMIT_KEEP_WORK, err);
+		r = snap_commit(store, name, key, parent, labels, n_labels, SNAP_COMMIT_KEEP_WORK,
+				err);
 	if (r == 0)
 		give_back(store, &g);
 	return r;

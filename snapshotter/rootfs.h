@@ -43,8 +43,8 @@ int snap_rootfs_mounts(struct snap_store *store, const struct snap_rootfs *fs, c
 	__attribute__((warn_unused_result));
 /* snap_commit() and snap_remove(), mounted or not, and what was mounted for it goes. */
 int snap_rootfs_commit(struct snap_store *store, const char *name, const char *key,
-		       const struct snap_label *labels, size_t n_labels, struct err *err)
-	__attribute__((warn_unused_result));
+		       const char *parent, const struct snap_label *labels, size_t n_labels,
+		       struct err *err) __attribute__((warn_unused_result));
 /* @ret_id: what snap_rootfs_discard() is to be told, once whoever waits has been answered. */
 int snap_rootfs_remove(struct snap_store *store, const char *key, int64_t *ret_id, struct err *err)
 	__attribute__((warn_unused_result));

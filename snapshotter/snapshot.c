@@ -302,6 +302,29 @@ static int commit_gather(struct snap_store *store, const struct snap_row *row, u
 	return internal(r);
 }
 
+/* In the transaction that commits it: a snapshot that was prepared on nothing gets a parent. */
+static int commit_parent(struct snap_store *store, const struct snap_row *row, const char *name,
+			 struct err *err)
+{
+	struct parent p = {.image = NULL};
+	int r = find_parent(store, name, &p, err);
+	bool alone = row->parent == 0 && row->manifest[0] == '\0';
+	bool same = row->parent == p.row.id && strcmp(row->manifest, p.manifest) == 0;
+
+	if (r == 0 && !alone && !same)
+		r = err_msg(err, -EINVAL, "it was prepared on another parent than '%s'", name);
+	else if (r == 0 && alone)
+		r = db_run(store->db,
+			   "UPDATE snapshots SET parent = ?, image = ?, manifest = ?, chain = ? "
+			   "WHERE id = ?",
+			   DB_ARGS(p.row.id ? db_int(p.row.id) : db_text(NULL), db_text(p.image),
+				   db_text(p.manifest[0] ? p.manifest : NULL),
+				   db_text(p.chain[0] ? p.chain : NULL), db_int(row->id)),
+			   err);
+	free(p.image);
+	return r;
+}
+
 static int commit_row(struct snap_store *store, const char *name, int64_t id,
 		      const struct snap_usage *usage, const struct snap_label *labels,
 		      size_t n_labels, struct err *err)
@@ -324,7 +347,7 @@ static int commit_row(struct snap_store *store, const char *name, int64_t id,
 	return internal(r);
 }
 
-int snap_commit(struct snap_store *store, const char *name, const char *key,
+int snap_commit(struct snap_store *store, const char *name, const char *key, const char *parent,
 		const struct snap_label *labels, size_t n_labels, unsigned int flags,
 		struct err *err)
 {
@@ -348,6 +371,8 @@ int snap_commit(struct snap_store *store, const char *name, const char *key,
 	r = commit_check(store, name, key, &row, err);
 	if (r == 0 && row.id != id)
 		r = err_msg(err, -EBUSY, "snapshot '%s' was replaced meanwhile", key);
+	if (r == 0 && parent && parent[0])
+		r = commit_parent(store, &row, parent, err);
 	if (r == 0)
 		r = commit_row(store, name, id, &usage, labels, n_labels, err);
 	db_rollback(store->db);

@@ -63,9 +63,12 @@ enum snap_commit_flags {
 };
 /*
  * The active snapshot @key becomes the committed @name with exactly these labels. May still be
- * mounted. -EEXIST: @name is taken; -ENOENT; -EBUSY: @key is not active.
+ * mounted. @parent (NULL or empty: the one it has) is what it stands on from then on, if it was
+ * prepared on nothing: layers that were unpacked side by side are put together so (containerd's
+ * "rebase"). -EEXIST: @name is taken; -ENOENT; -EBUSY: @key is not active; -EINVAL: it has another
+ * parent, or @parent is not committed.
  */
-int snap_commit(struct snap_store *store, const char *name, const char *key,
+int snap_commit(struct snap_store *store, const char *name, const char *key, const char *parent,
 		const struct snap_label *labels, size_t n_labels, unsigned int flags,
 		struct err *err) __attribute__((warn_unused_result));
 enum snap_remove_flags {

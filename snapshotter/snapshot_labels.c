@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "snapshotter/mount_private.h"
 #include "snapshotter/snapshot.h"
 #include "snapshotter/snapshot_private.h"
 
@@ -15,6 +16,8 @@ int snap_labels_check(const struct snap_label *labels, size_t n, struct err *err
 		if (strlen(labels[i].key) + strlen(labels[i].value) > SNAP_LABEL_MAX)
 			return err_msg(err, -EINVAL, "label '%.64s': key and value exceed %d bytes",
 				       labels[i].key, SNAP_LABEL_MAX);
+		if (mount_label_check(&labels[i], err) < 0)
+			return -EINVAL;
 	}
 	return 0;
 }

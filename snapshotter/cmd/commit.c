@@ -8,7 +8,7 @@
 
 struct options {
 	struct cmd_list labels, changes;
-	const char *image, *message, *author;
+	const char *parent, *image, *message, *author;
 	struct cmd_layer_options layer;
 	bool check;
 };
@@ -16,6 +16,8 @@ struct options {
 static const struct cmd_option options[] = {
 	{"label", 0, CMD_LIST, "K=V", "a label of the snapshot; may be given again",
 	 offsetof(struct options, labels)},
+	{"parent", 0, CMD_STRING, "PARENT", "what NAME stands on, if KEY was prepared on nothing",
+	 offsetof(struct options, parent)},
 	{"image", 0, CMD_STRING, "REF", "make an image instead; KEY stays active",
 	 offsetof(struct options, image)},
 	CMD_LAYER_OPTIONS(struct options, layer),
@@ -88,8 +90,8 @@ static int commit_snapshot(struct cmd_context *c, const struct options *o, char 
 	int r = cmd_parse_labels(&o->labels, &labels, err);
 
 	if (r == 0)
-		r = snap_commit(c->store, argv[0], argv[1], labels, o->labels.n, SNAP_COMMIT_SYNC,
-				err);
+		r = snap_commit(c->store, argv[0], argv[1], o->parent, labels, o->labels.n,
+				SNAP_COMMIT_SYNC, err);
 	cmd_free_labels(labels, o->labels.n);
 	return r;
 }
@@ -109,6 +111,8 @@ static int run(struct cmd_context *c, const void *opts, int argc, char **argv, s
 	}
 	if (argc != 1)
 		return cmd_usage_error(err, "commit: with --image REF, one KEY is needed");
+	if (o->parent)
+		return cmd_usage_error(err, "commit: --parent is for snapshots");
 	if (o->labels.n)
 		return cmd_usage_error(
 			err, "commit: --label is for snapshots, use --change 'LABEL K=V'");
@@ -118,7 +122,7 @@ static int run(struct cmd_context *c, const void *opts, int argc, char **argv, s
 const struct cmd cmd_commit = {
 	.name = "commit",
 	.summary = "Make an active snapshot a committed one, or an image of it",
-	.usage = "[--label K=V]... NAME KEY\n"
+	.usage = "[--label K=V]... [--parent PARENT] NAME KEY\n"
 		 "--image REF [OPTION]... KEY",
 	.help = "With NAME: KEY is known as NAME from then on, cannot be written to and may be a "
 		"PARENT.\n"

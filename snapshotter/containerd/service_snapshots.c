@@ -106,7 +106,7 @@ static int run_mounts(struct service *s, struct call *c, struct err *err)
 
 static int run_commit(struct service *s, struct call *c, struct err *err)
 {
-	char *key cleanup_free = NULL, *name cleanup_free = NULL;
+	char *key cleanup_free = NULL, *name cleanup_free = NULL, *parent cleanup_free = NULL;
 	struct snap_label *labels = NULL;
 	Wire__CommitRequest *q = NULL;
 	size_t n = 0;
@@ -114,10 +114,9 @@ static int run_commit(struct service *s, struct call *c, struct err *err)
 
 	if (r < 0)
 		return r;
-	if (q->parent.len > 0) /* only sent to who says that it can "rebase" */
-		r = err_msg(err, -EINVAL, "a parent is given to Prepare, not to Commit");
-	if (r == 0)
-		r = wire_text(&q->key, "a key", &key, err);
+	r = wire_text(&q->key, "a key", &key, err);
+	if (r == 0) /* only given to a plugin that says it can "rebase" */
+		r = wire_text(&q->parent, "a parent", &parent, err);
 	if (r == 0)
 		r = wire_text(&q->name, "a name", &name, err);
 	n = q->n_labels;
@@ -125,7 +124,7 @@ static int run_commit(struct service *s, struct call *c, struct err *err)
 		r = wire_labels(q->labels, n, &labels, err);
 	wire_free(&q->base);
 	if (r == 0)
-		r = snap_rootfs_commit(s->store, name, key, labels, n, err);
+		r = snap_rootfs_commit(s->store, name, key, parent, labels, n, err);
 	wire_labels_free(labels, n);
 	return r < 0 ? r : send_empty(c, err);
 }

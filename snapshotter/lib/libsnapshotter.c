@@ -154,7 +154,7 @@ int snapshotter_commit(struct snapshotter *s, const char *name, const char *key)
 	int r = begin(s, name && key ? key : NULL);
 
 	if (r == 0)
-		r = snap_commit(s->store, name, key, NULL, 0, SNAP_COMMIT_SYNC, &s->err);
+		r = snap_commit(s->store, name, key, NULL, NULL, 0, SNAP_COMMIT_SYNC, &s->err);
 	return end(s, r);
 }
 

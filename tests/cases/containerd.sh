@@ -368,6 +368,79 @@ rename_lower() { # ENGINE
 test_rename_kernel() { rename_lower kernel; }
 test_rename_fuse() { rename_lower fuse; }
 
+# Layers unpacked side by side, each prepared on nothing, and put together when they are committed (containerd's "rebase")
+upper_of() { sed -n 's/.*[ ,]upperdir=\([^ ,]*\).*/\1/p'; }
+rebase() { # ENGINE
+	serve "$1"
+	local one two
+	one=$(serve-call snap.sock Prepare 2='default/1/extract-1 a' | upper_of)
+	two=$(serve-call snap.sock Prepare 2='default/2/extract-2 b' | upper_of)
+	mkdir "$one/dir" "$one/opq"
+	echo a >"$one/dir/a" && echo gone >"$one/dir/gone" && echo old >"$one/opq/old"
+	mknod "$one/never" c 0 0 # a whiteout in the lowest layer hides nothing, and is not to be seen
+	mkdir "$two/dir" "$two/opq"
+	echo b >"$two/dir/b" && mknod "$two/dir/gone" c 0 0 && setfattr -n trusted.overlay.opaque -v y "$two/opq"
+	refused 1 'neither a committed snapshot nor an image' serve-call snap.sock Commit 2=two 3='default/2/extract-2 b' 5=one
+	serve-call snap.sock Commit 2=one 3='default/1/extract-1 a' >/dev/null
+	serve-call snap.sock Commit 2=two 3='default/2/extract-2 b' 5=one >/dev/null
+	is "$(snap --json ls name==two | jq -r '.[].parent')" one 'its parent'
+	serve-call snap.sock Prepare 2=c 3=two >/dev/null
+	refused 1 'on another parent' serve-call snap.sock Commit 2=x 3=c 5=one
+	refused 1 'not committed' serve-call snap.sock Commit 2=x 3=c 5=c
+	local key
+	for key in one two; do
+		serve-call snap.sock View 2="v$key" 3=$key >mounts
+		read -r type source options <mounts
+		mkdir "m$key"
+		mount -t "$type" -o "$options" "$source" "m$key"
+	done
+	is "$(cd mone && find . | sort)" $'.\n./dir\n./dir/a\n./dir/gone\n./opq\n./opq/old' 'the first layer'
+	is "$(cd mtwo && find . | sort)" $'.\n./dir\n./dir/a\n./dir/b\n./opq' 'both layers'
+	umount mone mtwo
+	serve-call snap.sock Commit 2=three 3=c 5=two >/dev/null # the one it has
+	# the same through the command
+	snap prepare alone
+	snap prepare other
+	snap commit --parent three four alone
+	is "$(snap --json ls name==four | jq -r '.[].parent')" three 'by the command'
+	refused 2 '--parent is for snapshots' snap commit --image x --parent three other
+	kill "$server" && wait "$server"
+	snap fsck >fsck.out || fail "fsck: $(cat fsck.out)"
+}
+test_rebase_kernel() { rebase kernel; }
+test_rebase_fuse() { rebase fuse; }
+
+# Owners by labels: what is stored are the container's, what the host sees its own
+test_remapped_owners() {
+	work
+	serve auto
+	start_containerd
+	ctr images import --snapshotter snap image.tar >/dev/null
+	ctr run -d --snapshotter snap --uidmap 0:100000:65536 --gidmap 0:200000:65536 --remap-labels \
+		docker.io/local/bb:1 "c1$tag" /bin/sleep 1000
+	within 10 is_running c1
+	is "$(inside c1 /bin/sh -c 'echo x >/new; cat /proc/self/uid_map | tr -s " "; stat -c "%u:%g" /new /dir/a')" \
+		$' 0 100000 65536\n0:0\n0:0' 'in the container'
+	local at
+	at=$(echo "$SNAP_ROOT"/run/s*)
+	is "$(stat -c '%u:%g' "$at/new" "$at/dir/a")" $'100000:200000\n100000:200000' 'on the host'
+	is "$(stat -c '%u:%g' "$SNAP_ROOT/snapshots/${at##*/s}/upper/new")" 0:0 'as it is stored'
+	ctr tasks kill -s KILL "c1$tag"
+	within 10 is_stopped c1
+	ctr tasks rm "c1$tag" >/dev/null
+	ctr containers rm "c1$tag"
+	finish
+}
+test_labels_that_are_no_mapping() {
+	serve auto
+	refused 1 'is no mapping' snap prepare --label containerd.io/snapshot/uidmapping=0:1 a
+	is "$(snap --json ls | jq length)" 0 'what a refused prepare leaves'
+	snap prepare --label containerd.io/snapshot/uidmapping=0:100000:65536 b
+	mkdir m
+	refused 1 'kernel engine does neither' snap mount --engine kernel b m
+	kill "$server" && wait "$server"
+}
+
 # Mounts and folders that a killed server leaves are named by gc, and go
 test_gc_takes_what_a_kill_left() {
 	python3 "$LIB/mklayer.py" lay '[D("d"), F("d/a", "one")]'

@@ -96,7 +96,7 @@ static void setup(void)
 		write_file(path, keys[i], keys[i][0], 200000);
 		write_file(path, "same", keys[i][0], 10);
 		if (i < 2)
-			ck_assert_int_eq(snap_commit(s, committed, keys[i], NULL, 0, 0, NULL), 0);
+			ck_assert_int_eq(snap_commit(s, committed, keys[i], NULL, NULL, 0, 0, NULL), 0);
 	}
 	commit_image(s, "made:latest", "c", &result);
 	ck_assert_uint_eq(result.layers, 3);
@@ -230,8 +230,8 @@ START_TEST(test_snapshot_of_an_image)
 	ck_assert_int_eq(snap_diff_list(s, "k", count_change, &changes, NULL), 0);
 	ck_assert_int_eq(changes, 1);
 	/* a name is one thing only */
-	ck_assert_int_eq(snap_commit(s, "x:latest", "k", NULL, 0, 0, NULL), -EEXIST);
-	ck_assert_int_eq(snap_commit(s, "dir", "k", NULL, 0, 0, NULL), 0);
+	ck_assert_int_eq(snap_commit(s, "x:latest", "k", NULL, NULL, 0, 0, NULL), -EEXIST);
+	ck_assert_int_eq(snap_commit(s, "dir", "k", NULL, NULL, 0, 0, NULL), 0);
 	ck_assert_int_eq(pull(s, "dir", &result), -EEXIST);
 	ck_assert_uint_eq(broken(s, 0), 0);
 }

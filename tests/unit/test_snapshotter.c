@@ -68,8 +68,8 @@ START_TEST(test_semantics)
 	ck_assert_int_eq(snap_prepare(s, SNAP_ACTIVE, "a", NULL, &label, 1, NULL), 0);
 	ck_assert_int_eq(prepare(s, "a", NULL), -EEXIST);
 	ck_assert_int_eq(prepare(s, "b", "a"), -EINVAL);
-	ck_assert_int_eq(snap_commit(s, "base", "missing", NULL, 0, 0, NULL), -ENOENT);
-	ck_assert_int_eq(snap_commit(s, "base", "a", &label, 1, 0, NULL), 0);
+	ck_assert_int_eq(snap_commit(s, "base", "missing", NULL, NULL, 0, 0, NULL), -ENOENT);
+	ck_assert_int_eq(snap_commit(s, "base", "a", NULL, &label, 1, 0, NULL), 0);
 	ck_assert_int_eq(snap_stat(s, "a", &info, NULL), -ENOENT);
 	ck_assert_int_eq(snap_stat(s, "base", &info, NULL), 0);
 	ck_assert_int_eq(info.kind, SNAP_COMMITTED);
@@ -78,12 +78,12 @@ START_TEST(test_semantics)
 	ck_assert_str_eq(info.labels[0].value, "v");
 	ck_assert_ptr_null(info.parent);
 	ck_assert_int_eq(snap_mounts(s, "base", &m, NULL), -EBUSY);
-	ck_assert_int_eq(snap_commit(s, "again", "base", NULL, 0, 0, NULL), -EBUSY);
+	ck_assert_int_eq(snap_commit(s, "again", "base", NULL, NULL, 0, 0, NULL), -EBUSY);
 	ck_assert_int_eq(snap_prepare(s, SNAP_VIEW, "v", "base", NULL, 0, NULL), 0);
-	ck_assert_int_eq(snap_commit(s, "w", "v", NULL, 0, 0, NULL), -EBUSY);
+	ck_assert_int_eq(snap_commit(s, "w", "v", NULL, NULL, 0, 0, NULL), -EBUSY);
 	ck_assert_int_eq(prepare(s, "c", "base"), 0);
-	ck_assert_int_eq(snap_commit(s, "base", "c", NULL, 0, 0, NULL), -EEXIST);
-	ck_assert_int_eq(snap_commit(s, "c", "c", NULL, 0, 0, NULL), -EEXIST);
+	ck_assert_int_eq(snap_commit(s, "base", "c", NULL, NULL, 0, 0, NULL), -EEXIST);
+	ck_assert_int_eq(snap_commit(s, "c", "c", NULL, NULL, 0, 0, NULL), -EEXIST);
 	ck_assert_int_eq(prepare(s, "c", "missing"), -ENOENT); /* the parent comes first */
 	ck_assert_int_eq(snap_remove(s, "base", 0, NULL), -EBUSY);
 	ck_assert_int_eq(snap_remove(s, "c", 0, NULL), 0);
@@ -103,7 +103,7 @@ START_TEST(test_mounts_options)
 	char want[512];
 
 	ck_assert_int_eq(prepare(s, "one", NULL), 0);
-	ck_assert_int_eq(snap_commit(s, "base", "one", NULL, 0, 0, NULL), 0);
+	ck_assert_int_eq(snap_commit(s, "base", "one", NULL, NULL, 0, 0, NULL), 0);
 	ck_assert_int_eq(prepare(s, "two", "base"), 0);
 	ck_assert_int_eq(snap_prepare(s, SNAP_VIEW, "view", "base", NULL, 0, NULL), 0);
 	ck_assert_int_eq(snap_mounts(s, "two", &a, NULL), 0);
@@ -244,7 +244,7 @@ START_TEST(test_owners)
 	snap_store_set_owner(theirs, "somebody");
 	ck_assert_int_eq(prepare(mine, "mine", NULL), 0);
 	ck_assert_int_eq(prepare(theirs, "theirs", NULL), 0);
-	ck_assert_int_eq(snap_commit(theirs, "committed", "theirs", NULL, 0, 0, NULL), 0);
+	ck_assert_int_eq(snap_commit(theirs, "committed", "theirs", NULL, NULL, 0, 0, NULL), 0);
 	ck_assert_int_eq(snap_walk(theirs, NULL, count_one, &count, NULL), 0);
 	ck_assert_int_eq(count, 1);
 	ck_assert_int_eq(snap_walk(mine, NULL, count_one, &count, NULL), 0);
@@ -296,7 +296,7 @@ START_TEST(test_usage)
 	ck_assert_int_eq(snap_usage(s, "k", &u, NULL), 0);
 	ck_assert_uint_eq(u.inodes, 2); /* two names, one inode */
 	ck_assert_uint_eq(u.size - empty.size, 65536);
-	ck_assert_int_eq(snap_commit(s, "c", "k", NULL, 0, 0, NULL), 0);
+	ck_assert_int_eq(snap_commit(s, "c", "k", NULL, NULL, 0, 0, NULL), 0);
 	ck_assert_int_eq(unlink(path), 0); /* as it was at the commit */
 	ck_assert_int_eq(snap_usage(s, "c", &empty, NULL), 0);
 	ck_assert_uint_eq(empty.size, u.size);
@@ -316,7 +316,8 @@ static void worker(int n)
 	for (int i = 0; i < 20; i++) {
 		(void)snprintf(key, sizeof(key), "k-%d-%d", n, i);
 		(void)snprintf(name, sizeof(name), "c-%d-%d", n, i);
-		if (prepare(s, key, NULL) < 0 || snap_commit(s, name, key, NULL, 0, 0, NULL) < 0)
+		if (prepare(s, key, NULL) < 0 ||
+		    snap_commit(s, name, key, NULL, NULL, 0, 0, NULL) < 0)
 			_exit(3);
 		if (i % 2 && snap_remove(s, name, 0, NULL) < 0)
 			_exit(4);
