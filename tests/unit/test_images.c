@@ -96,7 +96,8 @@ static void setup(void)
 		write_file(path, keys[i], keys[i][0], 200000);
 		write_file(path, "same", keys[i][0], 10);
 		if (i < 2)
-			ck_assert_int_eq(snap_commit(s, committed, keys[i], NULL, NULL, 0, 0, NULL), 0);
+			ck_assert_int_eq(snap_commit(s, committed, keys[i], NULL, NULL, 0, 0, NULL),
+					 0);
 	}
 	commit_image(s, "made:latest", "c", &result);
 	ck_assert_uint_eq(result.layers, 3);
