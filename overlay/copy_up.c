@@ -12,6 +12,7 @@
 #include "base/io.h"
 #include "overlay/namei.h"
 #include "overlay/ops.h"
+#include "overlay/quota.h"
 #include "overlay/whiteout.h"
 
 /*
@@ -25,6 +26,7 @@ struct copy {
 	struct stat st;
 	uint64_t keep; /* bytes of data */
 	bool links; /* becomes INDEXED */
+	blkcnt_t blocks; /* of the copy */
 	char temp[24];
 };
 
@@ -155,6 +157,8 @@ static int build(struct ovl_fs *fs, struct copy *c)
 		r = ovl_sys_stat(fs->work_fd, c->temp, &made);
 	if (r == 0)
 		c->node->upper_ino = made.st_ino;
+	if (r == 0)
+		c->blocks = S_ISREG(made.st_mode) ? made.st_blocks : 0;
 	/* Owner before xattrs: chown takes security.capability away. */
 	if (r == 0)
 		r = ovl_set_owner(fs, fs->work_fd, c->temp, c->st.st_mode & S_IFMT, c->st.st_uid,
@@ -261,9 +265,21 @@ static int place(struct ovl_fs *fs, struct copy *c)
 	return r;
 }
 
+/* What the copy may take: what a sparse one lacks of its length, it will not have. */
+static uint64_t size_of_copy(const struct copy *c)
+{
+	uint64_t len = (uint64_t)c->st.st_size < c->keep ? (uint64_t)c->st.st_size : c->keep;
+	uint64_t held = (uint64_t)c->st.st_blocks * 512;
+
+	if (!S_ISREG(c->st.st_mode))
+		return 0;
+	return ovl_quota_round(held < len ? held : len);
+}
+
 static int copy_one(struct ovl_fs *fs, struct ovl_node *n, struct ovl_node *parent, uint64_t keep)
 {
 	struct copy c = {.node = n, .from = ovl_node_lowers(n)[0], .keep = keep};
+	uint64_t reserved;
 	int r = ovl_lower_stat(c.from, &c.st);
 
 	if (r < 0)
@@ -275,7 +291,13 @@ static int copy_one(struct ovl_fs *fs, struct ovl_node *n, struct ovl_node *pare
 		if (r < 0)
 			return r;
 	}
+	reserved = size_of_copy(&c);
+	r = ovl_quota_take(fs, reserved);
+	if (r < 0)
+		return r;
 	r = build(fs, &c);
+	if (r == 0)
+		reserved = ovl_quota_copied(fs, n, reserved, c.blocks);
 	/* The count is written before the copy can be found. */
 	if (r == 0 && c.links) {
 		char value[24];
@@ -291,6 +313,8 @@ static int copy_one(struct ovl_fs *fs, struct ovl_node *n, struct ovl_node *pare
 	if (r < 0) {
 		ovl_origins_remove(fs->numbers, n->upper_ino);
 		ovl_temp_remove(fs, c.temp);
+		ovl_quota_give(fs, reserved);
+		n->charge = 0;
 	}
 	return r;
 }

@@ -11,6 +11,7 @@
 #include "base/io.h"
 #include "overlay/namei.h"
 #include "overlay/ops.h"
+#include "overlay/quota.h"
 #include "overlay/whiteout.h"
 
 /*
@@ -195,6 +196,9 @@ int ovl_create(struct ovl_fs *fs, struct ovl_node *parent, const char *name,
 	if (r < 0)
 		return r;
 	ovl_override_read(d->fd, "", fs->owner_xattr, &c.parent_st);
+	r = ovl_quota_take(fs, 0);
+	if (r < 0)
+		return r;
 	r = build(fs, parent, d->fd, &c);
 	if (r == 0 && is_dir && e.whiteout)
 		r = ovl_sys_setxattr(fs->work_fd, c.temp, fs->mark[OVL_MARK_OPAQUE], "y", 1, 0);
@@ -220,6 +224,7 @@ int ovl_create(struct ovl_fs *fs, struct ovl_node *parent, const char *name,
 		if (n)
 			ovl_node_forget(fs, n, 1);
 		ovl_temp_remove(fs, c.temp);
+		ovl_quota_give(fs, 0);
 		return r;
 	}
 	*ret = n;
@@ -334,6 +339,7 @@ void ovl_removed_locked(struct ovl_fs *fs, struct ovl_node *n, struct ovl_node *
 		ovl_origins_remove(fs->numbers, n->upper_ino);
 	ovl_node_set(n, OVL_NODE_ORPHAN);
 	ovl_node_unhash(fs, n);
+	ovl_quota_unnamed(fs, n);
 	if (S_ISDIR(n->type))
 		ovl_real_forget(fs->fds, n);
 }

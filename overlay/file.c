@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "overlay/ops.h"
+#include "overlay/quota.h"
 
 /*
  * Open files. A handle belongs to a node, not to where its data happened to be: one opened for
@@ -77,7 +78,12 @@ int ovl_open(struct ovl_fs *fs, struct ovl_node *n, int flags, struct ovl_file *
 	else
 		r = ovl_lower_open(ovl_node_lowers(n)[0], &lower);
 	if (r >= 0 && flags & O_TRUNC) {
-		r = ovl_sys_truncate(fd, 0);
+		struct ovl_quota_change change = OVL_QUOTA_CHANGE_INIT;
+
+		r = ovl_quota_begin(fs, n, fd, 0, 0, &change);
+		if (r == 0)
+			r = ovl_sys_truncate(fd, 0);
+		ovl_quota_end(&change);
 		if (r < 0)
 			(void)close(fd);
 	}
@@ -153,6 +159,14 @@ int ovl_read_map(struct ovl_fs *fs, struct ovl_file *f, off_t off, size_t len, s
 	return 0;
 }
 
+int ovl_write_begin(struct ovl_fs *fs, struct ovl_file *f, off_t off, size_t len,
+		    struct ovl_quota_change *ret)
+{
+	int fd = ovl_write_fd(f);
+
+	return fd < 0 ? fd : ovl_quota_begin(fs, f->node, fd, off, len, ret);
+}
+
 int ovl_write_fd(struct ovl_file *f)
 {
 	int fd = f->writable ? atomic_load(&f->fd) : -EBADF;
@@ -172,10 +186,18 @@ int ovl_fsync(struct ovl_fs *fs, struct ovl_file *f, bool data_only)
 
 int ovl_fallocate(struct ovl_fs *fs, struct ovl_file *f, int mode, off_t off, off_t len)
 {
-	int fd = ovl_write_fd(f);
+	bool makes_room = !(
+		mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE));
+	size_t want = makes_room && len > 0 ? (size_t)len : 0;
+	struct ovl_quota_change c = OVL_QUOTA_CHANGE_INIT;
+	int r = ovl_write_begin(fs, f, want ? off : 0, want, &c);
 
-	(void)fs;
-	return fd < 0 ? fd : ovl_sys_fallocate(fd, mode, off, len);
+	if (r == 0 && c.len < want)
+		r = -ENOSPC;
+	if (r == 0)
+		r = ovl_sys_fallocate(c.fd, mode, off, len);
+	ovl_quota_end(&c);
+	return r;
 }
 
 /* SEEK_DATA and SEEK_HOLE in the part of a device file that is this file. */
@@ -248,19 +270,24 @@ static ssize_t copy_by_hand(int in, off_t in_off, int out, off_t out_off, size_t
 ssize_t ovl_copy_range(struct ovl_fs *fs, struct ovl_file *in, off_t in_off, struct ovl_file *out,
 		       off_t out_off, size_t len)
 {
+	struct ovl_quota_change c = OVL_QUOTA_CHANGE_INIT;
 	struct ovl_span from;
-	int fd = ovl_write_fd(out), r = ovl_read_map(fs, in, in_off, len, &from);
+	int r = ovl_read_map(fs, in, in_off, len, &from);
 	ssize_t n;
 
-	if (r < 0 || fd < 0)
-		return r < 0 ? r : fd;
+	if (r < 0)
+		return r;
 	/* Zeros are not worth a way of their own: the kernel falls back to read and write. */
 	if (from.fd < 0)
 		return -EOPNOTSUPP;
 	if (from.len == 0)
 		return 0;
-	n = ovl_sys_copy_range(from.fd, from.off, fd, out_off, from.len);
+	r = ovl_write_begin(fs, out, out_off, from.len, &c);
+	if (r < 0)
+		return r;
+	n = ovl_sys_copy_range(from.fd, from.off, c.fd, out_off, c.len);
 	if (n == -EXDEV || n == -EINVAL || n == -ENOSYS || n == -EOPNOTSUPP)
-		n = copy_by_hand(from.fd, from.off, fd, out_off, from.len);
+		n = copy_by_hand(from.fd, from.off, c.fd, out_off, c.len);
+	ovl_quota_end(&c);
 	return n;
 }

@@ -12,6 +12,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "overlay/node.h"
+#include "overlay/quota.h"
 #include "overlay/whiteout.h"
 
 #define DIRFDS_MAX 1024
@@ -236,6 +237,11 @@ int ovl_fs_open(const struct ovl_config *c, struct ovl_fs **ret, struct err *err
 	if (r == 0 && fs->has_upper)
 		r = ovl_work_open(fs, c, err);
 	if (r == 0) {
+		r = ovl_quota_open(fs, c->quota_bytes, c->quota_inodes);
+		if (r < 0)
+			(void)err_set(err, r, "count what upper directory '%s' holds", c->upper);
+	}
+	if (r == 0) {
 		set_marks(fs);
 		r = make_root(fs, err);
 	}
@@ -269,6 +275,7 @@ void ovl_fs_close(struct ovl_fs *fs)
 	if (!fs)
 		return;
 	ovl_listings_free(fs, fs->listings);
+	ovl_quota_close(fs);
 	drop_nodes(fs);
 	ovl_node_unref(fs, NULL);
 	ovl_table_release(&fs->table);

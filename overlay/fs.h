@@ -57,6 +57,8 @@ struct ovl_node {
 	};
 	char *redirect; /* under fs->tree: directory in the upper whose lowers have another name */
 	uint64_t upper_ino; /* the host's; valid with UPPER */
+	uint64_t
+		charge; /* quota.c, under its lock: bytes counted for the file, and 1; 0: not yet */
 };
 
 struct ovl_table {
@@ -67,6 +69,7 @@ struct ovl_table {
 
 struct ovl_numbers; /* number.c */
 struct ovl_listings; /* readdir.c */
+struct ovl_quota; /* quota.c */
 
 enum ovl_mark {
 	OVL_MARK_OPAQUE,
@@ -90,6 +93,7 @@ struct ovl_fs {
 	bool has_upper, redirect_dir, volatile_;
 	struct ovl_listings *listings;
 	struct ovl_session_io io;
+	struct ovl_quota *quota; /* NULL: none */
 	bool owned; /* nobody else changes the upper: the kernel may believe all it knows */
 	bool no_handles; /* OPEN is answered ENOSYS: requests on files come without one */
 	bool kills; /* FUSE_HANDLE_KILLPRIV_V2: set-id bits are ours to take away */

@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "overlay/namei.h"
 #include "overlay/ops.h"
+#include "overlay/quota.h"
 
 void ovl_fix_stat(struct ovl_fs *fs, struct ovl_node *n, struct stat *st)
 {
@@ -147,6 +148,7 @@ static int set_owner_locked(struct ovl_fs *fs, struct ovl_node *n, const struct 
 
 static int set_size(struct ovl_fs *fs, struct ovl_node *n, off_t size, struct ovl_file *file)
 {
+	struct ovl_quota_change change = OVL_QUOTA_CHANGE_INIT;
 	struct ovl_at at cleanup_at = OVL_AT_INIT;
 	cleanup_close int own = -1;
 	int r, fd = file ? ovl_write_fd(file) : -EBADF;
@@ -162,7 +164,11 @@ static int set_size(struct ovl_fs *fs, struct ovl_node *n, off_t size, struct ov
 			return r;
 		fd = own;
 	}
-	return ovl_sys_truncate(fd, size);
+	r = ovl_quota_begin(fs, n, fd, 0, 0, &change);
+	if (r == 0)
+		r = ovl_sys_truncate(fd, size);
+	ovl_quota_end(&change);
+	return r;
 }
 
 static bool in_group(const struct ovl_cred *cred, gid_t gid)
@@ -279,6 +285,8 @@ int ovl_statfs(struct ovl_fs *fs, struct statvfs *ret)
 	int r = fs->has_upper ? ovl_sys_statvfs(fs->upper_fd, ret)
 			      : fs->layers[0]->ops->statvfs(fs->layers[0], ret);
 
+	if (r == 0)
+		ovl_quota_statvfs(fs, ret);
 	if (r == 0)
 		ret->f_namemax = 255;
 	return r;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "overlay/node.h"
+#include "overlay/quota.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -147,6 +148,7 @@ static struct ovl_alias *node_free(struct ovl_fs *fs, struct ovl_node *n)
 {
 	struct ovl_alias *first = n->at.next, *a;
 
+	ovl_quota_freed(fs, n);
 	if (S_ISDIR(n->type))
 		ovl_real_forget(fs->fds, n);
 	for (unsigned int i = 0; i < n->n_lowers; i++)

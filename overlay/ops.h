@@ -152,6 +152,10 @@ int ovl_read_map(struct ovl_fs *fs, struct ovl_file *f, off_t off, size_t len,
 		 struct ovl_span *ret) OVL_MUST;
 /* The upper fd of a handle opened for writing, borrowed. -EBADF. */
 int ovl_write_fd(struct ovl_file *f) OVL_MUST;
+/* The same as @ret->fd, with room for @ret->len of @len bytes (overlay/quota.h). */
+struct ovl_quota_change;
+int ovl_write_begin(struct ovl_fs *fs, struct ovl_file *f, off_t off, size_t len,
+		    struct ovl_quota_change *ret) OVL_MUST;
 int ovl_fsync(struct ovl_fs *fs, struct ovl_file *f, bool data_only) OVL_MUST;
 int ovl_fallocate(struct ovl_fs *fs, struct ovl_file *f, int mode, off_t off, off_t len) OVL_MUST;
 int ovl_lseek(struct ovl_fs *fs, struct ovl_file *f, off_t off, int whence, off_t *ret) OVL_MUST;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "overlay/params.h"
 
+#include <ctype.h>
 #include <limits.h>
 #include <string.h>
 
@@ -21,6 +22,7 @@ enum opt_kind {
 	OPT_CLEAR, /* false by its presence */
 	OPT_SWITCH, /* 0, 1, on, off, yes, no; none means 1 */
 	OPT_NUMBER,
+	OPT_SIZE, /* K, M, G and T are powers of 1024 */
 	OPT_SECONDS, /* decimal fraction allowed; kept as milliseconds */
 	OPT_REDIRECT,
 	OPT_IDMAP, /* STORED:SHOWN:COUNT:... */
@@ -62,6 +64,8 @@ enum opt_key {
 	KEY_BATCH,
 	KEY_TIMEOUT,
 	KEY_MAX_WRITE,
+	KEY_QUOTA_BYTES,
+	KEY_QUOTA_INODES,
 };
 
 struct opt {
@@ -98,6 +102,8 @@ static const struct opt table[] = {
 	{"noacl", OPT_SWITCH, KEY_NO_ACL},
 	{"noxattrs", OPT_SWITCH, KEY_NO_XATTRS},
 	{"static_nlink", OPT_SWITCH, KEY_STATIC_NLINK},
+	{"quota_bytes", OPT_SIZE, KEY_QUOTA_BYTES},
+	{"quota_inodes", OPT_SIZE, KEY_QUOTA_INODES},
 	{"max_write", OPT_NUMBER, KEY_MAX_WRITE},
 	{"fsname", OPT_TEXT, KEY_SOURCE},
 
@@ -105,8 +111,6 @@ static const struct opt table[] = {
 	{"nfs_export", OPT_OFF_ONLY, KEY_NONE},
 	{"verity", OPT_OFF_ONLY, KEY_NONE},
 
-	{"quota_bytes", OPT_REFUSE, KEY_NONE},
-	{"quota_inodes", OPT_REFUSE, KEY_NONE},
 	{"ino32_t", OPT_REFUSE, KEY_NONE},
 	{"plugins", OPT_REFUSE, KEY_NONE},
 
@@ -365,6 +369,8 @@ static void set_flag(struct ovl_config *c, enum opt_key key, bool on)
 	case KEY_BATCH:
 	case KEY_TIMEOUT:
 	case KEY_MAX_WRITE:
+	case KEY_QUOTA_BYTES:
+	case KEY_QUOTA_INODES:
 		break;
 	}
 }
@@ -432,6 +438,23 @@ static int set_number(struct ovl_config *c, enum opt_key key, const struct opt_v
 	if (key == KEY_BATCH)
 		c->ino_batch = n;
 	/* max_write is only a wish about request sizes: the engine takes the largest there is. */
+	return 0;
+}
+
+static int set_quota(struct ovl_config *c, enum opt_key key, const struct opt_value *v,
+		     struct err *err)
+{
+	static const char units[] = "kmgt";
+	uint64_t n = 0, max = (uint64_t)INT64_MAX;
+	size_t len = v->text ? strlen(v->text) : 0;
+	const char *unit = len > 1 ? strchr(units, tolower((unsigned char)v->text[len - 1])) : NULL;
+	unsigned int shift = unit && *unit ? 10 * (unsigned int)(unit - units + 1) : 0;
+
+	if (shift > 0)
+		v->text[len - 1] = '\0';
+	if (parse_number(v->text, max >> shift, &n) || n == 0)
+		return bad_value(v, "a size from 1, with K, M, G or T", err);
+	*(key == KEY_QUOTA_BYTES ? &c->quota_bytes : &c->quota_inodes) = n << shift;
 	return 0;
 }
 
@@ -512,6 +535,8 @@ static int opt_apply(struct ovl_config *c, const struct opt *o, struct opt_value
 		return 0;
 	case OPT_NUMBER:
 		return set_number(c, o->key, v, err);
+	case OPT_SIZE:
+		return set_quota(c, o->key, v, err);
 	case OPT_SECONDS:
 		if (parse_seconds(v->text, &c->timeout_ms))
 			return bad_value(v, "a number of seconds", err);
@@ -677,6 +702,8 @@ const char *ovl_params_help(void)
 	       "  xattr_permissions=0|1|2   owners and modes are kept in an xattr: 1 "
 	       "security.fuseoverlayfs.override_stat,\n"
 	       "                            2 user.containers.override_stat\n"
+	       "  quota_bytes=N, quota_inodes=N\n"
+	       "                            what the upper may hold, K, M, G, T; ENOSPC beyond\n"
 	       "  noacl, noxattrs           no POSIX ACLs, no extended attributes at all\n"
 	       "  static_nlink              every directory has one link\n"
 	       "  ino_batch=N               first batch of 2^32 inode numbers of this mount (0)\n"

@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "overlay/ops.h"
+#include "overlay/quota.h"
 
 #define READDIR_MAX (1u << 20)
 #define READ_MAX    (1u << 20)
@@ -376,21 +377,24 @@ static void kill_bits(fuse_req_t req, fuse_ino_t ino)
 static void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in, off_t off,
 			 struct fuse_file_info *fi)
 {
-	struct fuse_bufvec out = FUSE_BUFVEC_INIT(fuse_buf_size(in));
+	struct ovl_quota_change c = OVL_QUOTA_CHANGE_INIT;
+	size_t len = fuse_buf_size(in);
 	bool kills = ovl_session_io_kills();
 	struct ovl_fs *fs = fs_of(req);
 	struct ovl_file *f = NULL;
 	ssize_t done = file_get(req, ino, fi, O_WRONLY, &f);
-	int fd = done < 0 ? -EBADF : ovl_write_fd(f);
 
-	if (done == 0 && fd < 0)
-		done = fd;
+	if (done == 0)
+		done = ovl_write_begin(fs, f, off, len, &c);
 	if (done == 0) {
+		struct fuse_bufvec out = FUSE_BUFVEC_INIT(c.len);
+
 		out.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
-		out.buf[0].fd = fd;
+		out.buf[0].fd = c.fd;
 		out.buf[0].pos = off;
 		done = fuse_buf_copy(&out, in, 0);
 	}
+	ovl_quota_end(&c);
 	if (done > 0 && kills)
 		kill_bits(req, ino);
 	if (done < 0)

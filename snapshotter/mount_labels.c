@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "base/strbuf.h"
 #include "snapshotter/mount_private.h"
 
@@ -40,16 +41,35 @@ static int add_mapping(struct strbuf *out, const char *option, const char *value
 	return r < 0 ? err_set(err, r, "labels") : 0;
 }
 
+static int add_size(struct strbuf *out, const char *value, struct err *err)
+{
+	char *end;
+	long long size;
+
+	errno = 0;
+	size = strtoll(value, &end, 10);
+	if (value[0] < '0' || value[0] > '9' || *end || errno || size == 0) {
+		log_warn("label '" PREFIX "max-size': '%.64s' is no size: not limited", value);
+		return 0;
+	}
+	if (strbuf_addf(out, ",quota_bytes=%lld", size) < 0)
+		return err_set(err, -ENOMEM, "labels");
+	return 0;
+}
+
+/* option NULL: the size */
 static const struct {
 	const char *key, *option;
-} known[] = {{PREFIX "uidmapping", "uidmapping"}, {PREFIX "gidmapping", "gidmapping"}};
+} known[] = {{PREFIX "uidmapping", "uidmapping"},
+	     {PREFIX "gidmapping", "gidmapping"},
+	     {PREFIX "max-size", NULL}};
 
 int mount_label_check(const struct snap_label *label, struct err *err)
 {
 	struct strbuf out CLEANUP(strbuf_release) = STRBUF_INIT;
 
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-		if (strcmp(label->key, known[i].key) == 0 && label->value[0])
+		if (known[i].option && strcmp(label->key, known[i].key) == 0 && label->value[0])
 			return add_mapping(&out, known[i].option, label->value, err);
 	}
 	return 0;
@@ -74,7 +94,8 @@ int mount_label_options(struct snap_store *store, int64_t id, struct strbuf *out
 		if (!value)
 			r = err_set(err, -ENOMEM, "labels");
 		else
-			r = add_mapping(out, known[i].option, value, err);
+			r = known[i].option ? add_mapping(out, known[i].option, value, err)
+					    : add_size(out, value, err);
 	}
 	return r < 0 ? r : 0;
 }

@@ -431,6 +431,23 @@ test_remapped_owners() {
 	ctr containers rm "c1$tag"
 	finish
 }
+test_size_of_a_container() {
+	serve auto
+	snap prepare --label containerd.io/snapshot/max-size=1048576 a
+	snap prepare --label containerd.io/snapshot/max-size=lots b
+	mkdir m
+	snap mount a m
+	! dd if=/dev/zero of=m/f bs=1M count=2 2>/dev/null || fail "more than it may be"
+	is "$(stat -c %s m/f)" 1048576 'what fits'
+	snap umount a
+	snap mount b m # a size that is none limits nothing
+	dd if=/dev/zero of=m/f bs=1M count=2 2>/dev/null || fail "limited"
+	snap umount b
+	is "$(serve-call snap.sock Mounts 2=a | cut -d ' ' -f 2)" "$SNAP_ROOT/run/s1" 'a mount that snapfs holds'
+	is "$(df --output=size -k "$SNAP_ROOT/run/s1" | tail -n 1 | tr -d ' ')" 1024 'its size'
+	serve-call snap.sock Remove 2=a >/dev/null
+	kill "$server" && wait "$server"
+}
 test_labels_that_are_no_mapping() {
 	serve auto
 	refused 1 'is no mapping' snap prepare --label containerd.io/snapshot/uidmapping=0:1 a

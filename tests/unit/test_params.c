@@ -166,8 +166,7 @@ START_TEST(refused_by_grammar)
 END_TEST
 
 static const char *const unsupported[] = {
-	"metacopy=on",		 "metacopy",  "quota_bytes=1", "quota_inodes=1",
-	"redirect_dir=nofollow", "plugins=a",
+	"metacopy=on", "metacopy", "ino32_t", "redirect_dir=nofollow", "plugins=a",
 };
 
 START_TEST(refused_by_name)
@@ -178,6 +177,32 @@ START_TEST(refused_by_name)
 	ck_assert_int_eq(parse(unsupported[_i]), -EOPNOTSUPP);
 	ck_assert_ptr_nonnull(strstr(e.msg, name));
 	ck_assert_ptr_nonnull(strstr(e.msg, "not supported by this version"));
+}
+END_TEST
+
+START_TEST(quotas)
+{
+	static const struct {
+		const char *options;
+		uint64_t bytes, inodes;
+	} good[] = {{"quota_bytes=1", 1, 0},
+		    {"quota_bytes=10k", 10240, 0},
+		    {"quota_bytes=3G,quota_inodes=2M", UINT64_C(3) << 30, 2 << 20},
+		    {"quota_bytes=8388607t", UINT64_C(8388607) << 40, 0}};
+	static const char *const no[] = {"quota_bytes",	   "quota_bytes=",   "quota_bytes=0",
+					 "quota_bytes=k",  "quota_bytes=1x", "quota_bytes=8388608t",
+					 "quota_inodes=-1"};
+
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		ck_assert_int_eq(parse(good[i].options), 0);
+		ck_assert_uint_eq(c.quota_bytes, good[i].bytes);
+		ck_assert_uint_eq(c.quota_inodes, good[i].inodes);
+		ovl_config_release(&c);
+	}
+	for (size_t i = 0; i < sizeof(no) / sizeof(no[0]); i++) {
+		ck_assert_int_eq(parse(no[i]), -EINVAL);
+		ovl_config_release(&c);
+	}
 }
 END_TEST
 
@@ -295,6 +320,7 @@ int main(void)
 	tcase_add_loop_test(t, refused_by_name, 0,
 			    (int)(sizeof(unsupported) / sizeof(unsupported[0])));
 	tcase_add_test(t, owners);
+	tcase_add_test(t, quotas);
 	tcase_add_test(t, accepted);
 	tcase_add_test(t, together);
 	tcase_add_test(t, many_lowers);
