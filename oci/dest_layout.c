@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -12,6 +13,7 @@
 #include "oci/layout.h"
 #include "oci/media.h"
 #include "oci/reference.h"
+#include "oci/referrers.h"
 #include "oci/source_private.h"
 
 #define COPY_CHUNK (1u << 18)
@@ -363,6 +365,51 @@ static int dest_image(void *impl, const struct oci_image *image, const char *ref
 	return r < 0 ? r : set_tag(l, image, tag, ref, err);
 }
 
+/* What the tag of the schema names now, or nothing. */
+static int read_referrers(struct layout *l, const struct oci_descriptor *subject,
+			  struct strbuf *out, struct err *err)
+{
+	struct oci_source *src cleanup_oci_source = NULL;
+	char *spec cleanup_free = NULL;
+	int r;
+
+	if (asprintf(&spec, "oci:%s", l->dir) < 0) {
+		spec = NULL;
+		return err_set(err, -ENOMEM, "referrers");
+	}
+	r = oci_source_open(spec, NULL, &src, err);
+	if (r == 0)
+		r = oci_source_referrers(src, &subject->digest, out, NULL);
+	return r == -ENOENT ? 0 : r;
+}
+
+/* The artifact, the list with it in it, and the tag of the list. */
+static int dest_refer(void *impl, const struct oci_descriptor *desc, const char *text,
+		      const struct oci_descriptor *subject, const char *type, struct err *err)
+{
+	struct layout *l = impl;
+	struct strbuf old CLEANUP(strbuf_release) = STRBUF_INIT;
+	struct strbuf list CLEANUP(strbuf_release) = STRBUF_INIT;
+	char tag[OCI_REFERRERS_TAG_MAX];
+	struct oci_image as = {.manifest = NULL};
+	int r = put_document(l, desc, text, err);
+
+	if (r == 0)
+		r = read_referrers(l, subject, &old, err);
+	if (r == 0)
+		r = oci_referrers_add(old.s, old.len, desc, type, &list, err);
+	if (r < 0)
+		return r;
+	strcpy(as.manifest_desc.media_type, OCI_MEDIA_INDEX);
+	as.manifest_desc.size = list.len;
+	r = digest_buffer(DIGEST_SHA256, list.s, list.len, &as.manifest_desc.digest);
+	if (r < 0)
+		return err_set(err, r, "referrers");
+	r = put_document(l, &as.manifest_desc, list.s, err);
+	oci_referrers_tag(&subject->digest, tag);
+	return r < 0 ? r : set_tag(l, &as, tag, NULL, err);
+}
+
 const struct oci_dest_ops oci_dest_layout = {
 	.name = "oci",
 	.open = dest_open,
@@ -370,4 +417,5 @@ const struct oci_dest_ops oci_dest_layout = {
 	.has = dest_has,
 	.blob = dest_blob,
 	.image = dest_image,
+	.refer = dest_refer,
 };

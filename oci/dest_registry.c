@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "oci/media.h"
+#include "oci/referrers.h"
 #include "oci/registry.h"
 #include "oci/source_private.h"
 
@@ -358,6 +359,52 @@ static int dest_image(void *impl, const struct oci_image *image, const char *ref
 	return code < 0 ? code : put_manifest(r, image, err);
 }
 
+static int put_text(struct registry *r, const char *name, const char *type, const char *text,
+		    size_t len, struct err *err)
+{
+	struct http_answer a cleanup_http_answer = HTTP_ANSWER_INIT;
+	char *url cleanup_free = registry_url(r, "manifests/%s", name);
+	struct http_request req = {
+		.method = "PUT",
+		.url = url,
+		.content_type = type,
+		.has_body = true,
+		.body = text,
+		.body_size = len,
+		.max = ANSWER_MAX,
+	};
+	int code = url ? registry_request(r, &req, &a, err) : err_set(err, -ENOMEM, "push");
+
+	if (code < 0 || a.status == 201 || a.status == 200)
+		return code;
+	return registry_error(&a, name, err);
+}
+
+/*
+ * The tag is written whether or not the registry keeps a list of its own: who has an older one in
+ * front of it finds the artifact as well.
+ */
+static int dest_refer(void *impl, const struct oci_descriptor *desc, const char *text,
+		      const struct oci_descriptor *subject, const char *type, struct err *err)
+{
+	struct registry *r = impl;
+	struct strbuf old CLEANUP(strbuf_release) = STRBUF_INIT;
+	struct strbuf list CLEANUP(strbuf_release) = STRBUF_INIT;
+	char tag[OCI_REFERRERS_TAG_MAX];
+	int code = put_text(r, desc->digest.text, desc->media_type, text, (size_t)desc->size, err);
+
+	if (code == 0)
+		code = registry_referrers(r, &subject->digest, &old, err);
+	if (code == -ENOENT)
+		code = 0;
+	if (code == 0)
+		code = oci_referrers_add(old.s, old.len, desc, type, &list, err);
+	if (code < 0)
+		return code;
+	oci_referrers_tag(&subject->digest, tag);
+	return put_text(r, tag, OCI_MEDIA_INDEX, list.s, list.len, err);
+}
+
 const struct oci_dest_ops oci_dest_registry = {
 	.name = "docker",
 	.open = dest_open,
@@ -366,4 +413,5 @@ const struct oci_dest_ops oci_dest_registry = {
 	.mount = dest_mount,
 	.blob = dest_blob,
 	.image = dest_image,
+	.refer = dest_refer,
 };

@@ -58,6 +58,20 @@ int registry_wait(unsigned int n, const struct http_answer *a, const _Atomic boo
 int registry_error(const struct http_answer *a, const char *what, struct err *err)
 	__attribute__((cold));
 
+/*
+ * registry_range.c: the bytes [from, from + len) of a blob to @fd at @from there; one that starts
+ * over or sends more than was asked for is fine, another range -EBADMSG. Patient for @seconds.
+ */
+int registry_range(struct registry *r, const struct oci_descriptor *desc, uint64_t from,
+		   uint64_t len, int fd, unsigned int seconds, struct err *err)
+	__attribute__((warn_unused_result));
+/* "bytes FROM-TO/ALL" of an answer: does it start at @from? */
+bool registry_range_starts_at(const char *text, uint64_t from);
+
+/* referrers.c: the index of what refers to @subject, appended; -ENOENT. */
+int registry_referrers(struct registry *r, const struct digest *subject, struct strbuf *out,
+		       struct err *err) __attribute__((warn_unused_result));
+
 /* registry_auth.c: does what @challenges (a line each) ask for; -EACCES: there is nothing more. */
 int registry_authorize(struct registry *r, const char *challenges, unsigned int had,
 		       struct err *err) __attribute__((warn_unused_result));

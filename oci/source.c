@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "oci/quote.h"
+#include "oci/referrers.h"
 #include "oci/source_private.h"
 
 struct oci_source {
@@ -114,6 +116,55 @@ int oci_source_blob(struct oci_source *src, const struct oci_descriptor *desc, s
 	if (r == 0)
 		*ret = blob;
 	return r;
+}
+
+/* From a file that can be read anywhere: its blob starts where it stands. */
+static int range_of_file(struct oci_source *src, const struct oci_descriptor *desc, uint64_t from,
+			 uint64_t len, int fd, struct err *err)
+{
+	struct oci_blob blob cleanup_oci_blob = OCI_BLOB_INIT;
+	off_t base;
+	int r = oci_source_blob(src, desc, &blob, err);
+
+	if (r < 0)
+		return r;
+	base = blob.stream ? -1 : lseek(blob.fd, 0, SEEK_CUR);
+	if (base < 0)
+		return err_msg(err, -EOPNOTSUPP, "blob %s cannot be read in pieces",
+			       desc->digest.text);
+	r = io_copy_range(blob.fd, base + (off_t)from, fd, (off_t)from, len, false);
+	return r < 0 ? err_set(err, r, "read blob %s", desc->digest.text) : 0;
+}
+
+int oci_source_range(struct oci_source *src, const struct oci_descriptor *desc, uint64_t from,
+		     uint64_t len, int fd, unsigned int seconds, struct err *err)
+{
+	if (len == 0 || from > desc->size || len > desc->size - from)
+		return err_msg(err, -EINVAL, "blob %s has no such range", desc->digest.text);
+	return src->ops->range ? src->ops->range(src->impl, desc, from, len, fd, seconds, err)
+			       : range_of_file(src, desc, from, len, fd, err);
+}
+
+int oci_source_referrers(struct oci_source *src, const struct digest *subject, struct strbuf *out,
+			 struct err *err)
+{
+	if (!src->ops->referrers)
+		return err_msg(err, -ENOENT, "nothing can refer to an image there");
+	return src->ops->referrers(src->impl, subject, out, err);
+}
+
+int oci_source_referrer(struct oci_source *src, const struct oci_descriptor *subject,
+			const char *type, char **ret, struct err *err)
+{
+	return oci_referrers_find(src->ops, src->impl, subject, type, ret, err);
+}
+
+int oci_dest_referrer(struct oci_dest *dest, const struct oci_descriptor *desc, const char *text,
+		      const struct oci_descriptor *subject, const char *type, struct err *err)
+{
+	if (!dest->ops->refer)
+		return err_msg(err, -EOPNOTSUPP, "an index can go to oci:DIR and docker://");
+	return dest->ops->refer(dest->impl, desc, text, subject, type, err);
 }
 
 int oci_blob_finish(struct oci_blob *blob, struct err *err)

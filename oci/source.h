@@ -2,6 +2,7 @@
 #pragma once
 #include <stdbool.h>
 
+#include "base/strbuf.h"
 #include "oci/document.h"
 
 /*
@@ -60,6 +61,24 @@ struct oci_blob {
 	}
 int oci_source_blob(struct oci_source *src, const struct oci_descriptor *desc, struct oci_blob *ret,
 		    struct err *err) __attribute__((warn_unused_result));
+/*
+ * The bytes [@from, @from + @len) of a blob, not verified, to @fd, at the same place there. Any
+ * number of threads. Tries for @seconds; @len > 0, not beyond the blob's size.
+ */
+int oci_source_range(struct oci_source *src, const struct oci_descriptor *desc, uint64_t from,
+		     uint64_t len, int fd, unsigned int seconds, struct err *err)
+	__attribute__((warn_unused_result));
+/* The list of all that refers to @subject, an image index: appended. -ENOENT: there is none. */
+int oci_source_referrers(struct oci_source *src, const struct digest *subject, struct strbuf *out,
+			 struct err *err) __attribute__((warn_unused_result));
+/*
+ * What refers to the manifest @subject as an artifact of @type, the newest first (image
+ * specification, "subject"; in a layout and where a registry has no such list: the tag
+ * ALGORITHM-HEX). Its manifest, verified: owned. -ENOENT: there is none.
+ */
+int oci_source_referrer(struct oci_source *src, const struct oci_descriptor *subject,
+			const char *type, char **ret, struct err *err)
+	__attribute__((warn_unused_result));
 /* Closes it. 0: nothing went wrong at the source (the reader may have stopped early). */
 int oci_blob_finish(struct oci_blob *blob, struct err *err) __attribute__((warn_unused_result));
 void oci_blob_release(struct oci_blob *blob);
@@ -93,3 +112,11 @@ int oci_dest_blob(struct oci_dest *dest, const struct oci_descriptor *desc, int 
  */
 int oci_dest_image(struct oci_dest *dest, const struct oci_image *image, const char *ref,
 		   struct err *err) __attribute__((warn_unused_result));
+/*
+ * The manifest @text of an artifact of @type whose blobs are there and that has @subject as its
+ * subject: found there by oci_source_referrer() from now on, instead of an earlier one of the type.
+ * -EOPNOTSUPP: the transport has no place for it.
+ */
+int oci_dest_referrer(struct oci_dest *dest, const struct oci_descriptor *desc, const char *text,
+		      const struct oci_descriptor *subject, const char *type, struct err *err)
+	__attribute__((warn_unused_result));

@@ -10,6 +10,7 @@
 #include "oci/layout.h"
 #include "oci/quote.h"
 #include "oci/reference.h"
+#include "oci/referrers.h"
 #include "oci/resolve.h"
 #include "oci/source_private.h"
 #include "oci/tarball.h"
@@ -326,12 +327,53 @@ static int layout_blob(void *impl, const struct oci_descriptor *desc, struct oci
 	return open_blob(l, desc, &ret->fd, err);
 }
 
+/* The index that the tag of the schema names. */
+static int layout_referrers(void *impl, const struct digest *subject, struct strbuf *out,
+			    struct err *err)
+{
+	struct layout *l = impl;
+	struct oci_index index cleanup_oci_index = OCI_INDEX_INIT;
+	char tag[OCI_REFERRERS_TAG_MAX];
+	char *text cleanup_free = NULL, *list cleanup_free = NULL;
+	struct oci_descriptor desc;
+	size_t len;
+	int r = read_index(l, &text, &len, err);
+
+	if (r == 0)
+		r = oci_index_parse(text, len, NULL, &index, err);
+	oci_referrers_tag(subject, tag);
+	for (size_t i = 0; r == 0 && i < index.n && !list; i++) {
+		const struct oci_index_entry *e = &index.entries[i];
+
+		if (!e->ref_name || strcmp(e->ref_name, tag) != 0)
+			continue;
+		r = oci_descriptor_parse(e->v, "entry of index.json", &desc, err);
+		if (r == 0 && desc.size > JSON_SIZE_MAX)
+			r = err_msg(err, -EBADMSG, "the list of referrers is too long");
+		if (r == 0)
+			r = layout_fetch(l, &desc, &list, err);
+	}
+	if (r == 0 && !list)
+		r = err_msg(err, -ENOENT, "'%s' has no tag '%s'", l->dir, tag);
+	if (r == 0 && strbuf_adds(out, list) < 0)
+		r = err_set(err, -ENOMEM, "referrers");
+	return r;
+}
+
+static int layout_document(void *impl, const struct oci_descriptor *desc, char **ret,
+			   struct err *err)
+{
+	return layout_fetch(impl, desc, ret, err);
+}
+
 const struct oci_source_ops oci_source_layout = {
 	.name = "oci",
 	.open = layout_open,
 	.close = layout_close,
 	.image = layout_image,
 	.blob = layout_blob,
+	.referrers = layout_referrers,
+	.document = layout_document,
 };
 
 const struct oci_source_ops oci_source_archive = {
@@ -340,4 +382,6 @@ const struct oci_source_ops oci_source_archive = {
 	.close = layout_close,
 	.image = layout_image,
 	.blob = layout_blob,
+	.referrers = layout_referrers,
+	.document = layout_document,
 };

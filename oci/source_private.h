@@ -20,6 +20,13 @@ struct oci_source_ops {
 	/* @ret is OCI_BLOB_INIT */
 	int (*blob)(void *impl, const struct oci_descriptor *desc, struct oci_blob *ret,
 		    struct err *err);
+	/* NULL: blob() gives a file that can be read anywhere */
+	int (*range)(void *impl, const struct oci_descriptor *desc, uint64_t from, uint64_t len,
+		     int fd, unsigned int seconds, struct err *err);
+	/* NULL: nothing can refer to anything there. Appends the index's text; -ENOENT: none. */
+	int (*referrers)(void *impl, const struct digest *subject, struct strbuf *out,
+			 struct err *err);
+	int (*document)(void *impl, const struct oci_descriptor *desc, char **ret, struct err *err);
 };
 extern const struct oci_source_ops oci_source_layout, oci_source_archive, oci_source_docker_archive,
 	oci_source_registry;
@@ -33,5 +40,8 @@ struct oci_dest_ops {
 	bool (*mount)(void *impl, const struct oci_descriptor *desc, const char *ref); /* or NULL */
 	int (*blob)(void *impl, const struct oci_descriptor *desc, int fd, struct err *err);
 	int (*image)(void *impl, const struct oci_image *image, const char *ref, struct err *err);
+	/* NULL: nothing can refer to anything there */
+	int (*refer)(void *impl, const struct oci_descriptor *desc, const char *text,
+		     const struct oci_descriptor *subject, const char *type, struct err *err);
 };
 extern const struct oci_dest_ops oci_dest_layout, oci_dest_archive, oci_dest_registry;

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/cleanup.h"
 #include "base/io.h"
@@ -203,19 +202,6 @@ struct download {
 	struct err err;
 };
 
-/* "bytes FROM-TO/ALL": does it start at @from? */
-static bool range_starts_at(const char *text, uint64_t from)
-{
-	char *end;
-	unsigned long long n;
-
-	if (!text || strncasecmp(text, "bytes ", 6) != 0 || text[6] < '0' || text[6] > '9')
-		return false;
-	errno = 0;
-	n = strtoull(text + 6, &end, 10);
-	return errno == 0 && *end == '-' && n == from;
-}
-
 static int take_bytes(void *ctx, unsigned int status, const char *content_range, const void *data,
 		      size_t len)
 {
@@ -226,7 +212,7 @@ static int take_bytes(void *ctx, unsigned int status, const char *content_range,
 
 	if (!d->started) {
 		d->started = true;
-		if (status == 206 && !range_starts_at(content_range, d->done))
+		if (status == 206 && !registry_range_starts_at(content_range, d->done))
 			return -EBADMSG;
 		d->skip = status == 206 ? 0 : d->done;
 	}
@@ -370,10 +356,39 @@ static int source_blob(void *impl, const struct oci_descriptor *desc, struct oci
 	return 0;
 }
 
+static int source_range(void *impl, const struct oci_descriptor *desc, uint64_t from, uint64_t len,
+			int fd, unsigned int seconds, struct err *err)
+{
+	struct source *s = impl;
+
+	return registry_range(s->reg, desc, from, len, fd, seconds, err);
+}
+
+/*
+ * Distribution specification 1.1, "Listing Referrers": the API, or the tag that stands for it where
+ * a registry has none.
+ */
+static int source_referrers(void *impl, const struct digest *subject, struct strbuf *out,
+			    struct err *err)
+{
+	struct source *s = impl;
+
+	return registry_referrers(s->reg, subject, out, err);
+}
+
+static int source_document(void *impl, const struct oci_descriptor *desc, char **ret,
+			   struct err *err)
+{
+	return source_fetch(impl, desc, ret, err);
+}
+
 const struct oci_source_ops oci_source_registry = {
 	.name = "docker",
 	.open = source_open,
 	.close = source_close,
 	.image = source_image,
 	.blob = source_blob,
+	.range = source_range,
+	.referrers = source_referrers,
+	.document = source_document,
 };

@@ -144,7 +144,7 @@ static int look_for_start(struct maker *m, z_stream *z, struct err *err)
 /* One member behind another, or padding: 1: another one starts. */
 static int next_member(struct maker *m, z_stream *z, struct err *err)
 {
-	size_t n;
+	size_t n = 0;
 
 	if (z->avail_in == 0) {
 		int r = take_input(m, &n, err);
@@ -172,7 +172,7 @@ static int make_gzip(struct maker *m, z_stream *z, struct err *err)
 	int r = open_span(m, 0, 0, NULL, 0, err);
 
 	while (r == 0) {
-		size_t n;
+		size_t n = 0;
 		int code;
 
 		if (z->avail_in == 0) {

@@ -273,8 +273,11 @@ static uint64_t shown_number(const struct ovl_emitter *e, const struct ovl_sourc
 
 static int open_data(const struct ovl_source *from, const struct stat *st, struct ovl_data *ret)
 {
-	if (from->lower)
-		return ovl_lower_open(from->lower, ret);
+	if (from->lower) {
+		int r = ovl_lower_open(from->lower, ret);
+
+		return r < 0 ? r : ovl_data_need(ret, 0, ret->size);
+	}
 	*ret = (struct ovl_data){.fd = -1, .size = (uint64_t)st->st_size};
 	ret->fd = ovl_sys_open(from->fd, from->name, O_RDONLY | O_NONBLOCK, 0);
 	if (ret->fd < 0)

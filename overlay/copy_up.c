@@ -102,7 +102,8 @@ static int copy_data(struct ovl_fs *fs, const struct copy *c, int fd)
 	if (r < 0)
 		return r;
 	len = d.size < c->keep ? d.size : c->keep;
-	if (d.fd >= 0 && len > 0)
+	r = ovl_data_need(&d, 0, len);
+	if (r == 0 && d.fd >= 0 && len > 0)
 		r = ovl_sys_copy_data(d.fd, (off_t)d.off, fd, len);
 	/* A hole at the end, or all of it, is made by the size alone. */
 	if (r == 0 && len > 0)

@@ -156,7 +156,7 @@ int ovl_read_map(struct ovl_fs *fs, struct ovl_file *f, off_t off, size_t len, s
 	ret->fd = f->lower.fd;
 	ret->off = (off_t)f->lower.off + off;
 	mark_used(f);
-	return 0;
+	return ovl_data_need(&f->lower, (uint64_t)off, ret->len);
 }
 
 int ovl_write_begin(struct ovl_fs *fs, struct ovl_file *f, off_t off, size_t len,
@@ -207,7 +207,12 @@ static int seek_lower(const struct ovl_data *d, off_t off, int whence, off_t *re
 
 	if (off < 0 || (uint64_t)off >= d->size)
 		return -ENXIO;
-	if (d->fd < 0) {
+	/* what is not here yet is a hole in the layer's file and none of this one */
+	if (d->fd < 0 || d->lazy) {
+		if (d->lazy) {
+			*ret = whence == SEEK_DATA ? off : (off_t)d->size;
+			return 0;
+		}
 		if (whence == SEEK_DATA)
 			return -ENXIO;
 		*ret = off;

@@ -73,7 +73,10 @@ struct ovl_data {
 	bool owned; /* close fd */
 	uint64_t off; /* of the file's first byte in fd */
 	uint64_t size; /* of the file */
+	struct ovl_lazy *lazy; /* what @fd has may have to be fetched first: borrowed; NULL: no */
 };
+/* Bytes of a file that are about to be read from d->fd: 0 when they are there. -EIO. */
+int ovl_data_need(const struct ovl_data *d, uint64_t off, uint64_t len) OVL_MUST;
 void ovl_data_release(struct ovl_data *d);
 
 struct ovl_layer_ops {
@@ -100,6 +103,7 @@ struct ovl_layer {
 	dev_t dev; /* directory: of the root */
 	struct erofs_image *image; /* index */
 	int *device_fds; /* index */
+	struct ovl_lazy **lazies; /* index: of each device, NULL when it is complete */
 };
 
 /* @path: a directory or an index file. @fds is borrowed for the layer's life. Returns owned. */

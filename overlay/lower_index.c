@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "erofs/image.h"
+#include "overlay/lazy.h"
 #include "overlay/lower.h"
 #include "overlay/whiteout.h"
 
@@ -213,6 +214,7 @@ static int index_open(struct ovl_obj *o, struct ovl_data *ret)
 	if (x.len < es.size || x.device > erofs_image_device_count(o->layer->image))
 		return -EUCLEAN;
 	ret->fd = o->layer->device_fds[x.device - 1];
+	ret->lazy = o->layer->lazies[x.device - 1];
 	ret->off = x.offset;
 	return 0;
 }
@@ -239,6 +241,9 @@ static void index_close(struct ovl_layer *l)
 		if (l->device_fds[i] >= 0)
 			(void)close(l->device_fds[i]);
 	free(l->device_fds);
+	for (size_t i = 0; l->lazies && i < n; i++)
+		ovl_lazy_close(l->lazies[i]);
+	free(l->lazies);
 	erofs_image_close(l->image);
 }
 
@@ -255,6 +260,33 @@ static const struct ovl_layer_ops index_ops = {
 	.close = index_close,
 };
 
+int ovl_data_need(const struct ovl_data *d, uint64_t off, uint64_t len)
+{
+	if (!d->lazy || off >= d->size)
+		return 0;
+	return ovl_lazy_need(d->lazy, d->off + off, len < d->size - off ? len : d->size - off);
+}
+
+/* Which of the devices are not all here yet. A side file always is. */
+static int open_lazies(struct ovl_layer *l, const char *path, struct err *err)
+{
+	size_t n = erofs_image_device_count(l->image);
+	char *absolute cleanup_free = realpath(path, NULL);
+	int r = 0;
+
+	l->lazies = calloc(n ? n : 1, sizeof(*l->lazies));
+	if (!l->lazies || !absolute)
+		return err_set(err, absolute ? -ENOMEM : -errno, "open '%s'", path);
+	for (size_t i = 1; i <= n && r == 0; i++) {
+		const struct erofs_device *dev = erofs_image_device(l->image, i);
+		const struct erofs_device *before = erofs_image_device(l->image, i - 1);
+
+		if (!before || strcmp(before->tag, dev->tag) != 0)
+			r = ovl_lazy_open(absolute, dev->tag, &l->lazies[i - 1], err);
+	}
+	return r;
+}
+
 int ovl_layer_open_index(int fd_in, const char *path, struct ovl_layer *l, struct err *err)
 {
 	cleanup_close int fd = fd_in;
@@ -266,6 +298,8 @@ int ovl_layer_open_index(int fd_in, const char *path, struct ovl_layer *l, struc
 	if (r < 0)
 		return r;
 	r = erofs_open_devices(l->image, path, &l->device_fds, err);
+	if (r == 0)
+		r = open_lazies(l, path, err);
 	if (r < 0)
 		return r;
 	l->root = ovl_obj_new(l);

@@ -68,6 +68,13 @@ int fsck_blob(struct fsck *f, const char *digest, struct err *err)
 		return fsck_report(f, SNAP_FSCK_BROKEN, "blob", digest, err, "this is no digest");
 	store_blob_path(&want, path);
 	fd = openat(f->store->root_fd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT) {
+		/* a lazy layer's has not come yet */
+		r = fsck_is_lazy(f, digest, err);
+		if (r != 0)
+			return r < 0 ? r : 0;
+		errno = ENOENT;
+	}
 	if (fd < 0)
 		return fsck_report(f, SNAP_FSCK_BROKEN, "blob", digest, err,
 				   "cannot be read: %s; pull the image again", strerror(errno));
@@ -231,6 +238,9 @@ int fsck_layer(struct fsck *f, const char *id, struct err *err)
 	struct digest is;
 	struct stat st;
 
+	r = fsck_lazy(f, id, err);
+	if (r != 0)
+		return r < 0 ? r : 0;
 	f->result.checked++;
 	(void)snprintf(text, sizeof(text), "sha256:%.64s", id);
 	if (digest_parse(text, &ref.diff_id) < 0)

@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "snapshotter/image_private.h"
+#include "snapshotter/lazy.h"
 
 void snap_image_info_release(struct snap_image_info *info)
 {
@@ -49,6 +50,18 @@ static int read_row(struct db_rows *rows, struct snap_image_info *ret, struct er
 	return ret->ref ? 0 : err_set(err, -ENOMEM, "image");
 }
 
+/* How much of its layers is here. */
+static int read_progress(struct snap_store *store, struct snap_image_info *info, struct err *err)
+{
+	struct lazy_progress p = {.needed = 0};
+	int r = info->chain[0] ? lazy_chain_progress(store, info->chain, &p, err) : 0;
+
+	info->n_lazy = p.layers;
+	info->needed = p.needed;
+	info->fetched = p.fetched;
+	return r;
+}
+
 /* 1: found. */
 static int find_exactly(struct snap_store *store, const char *ref, struct snap_image_info *ret,
 			struct err *err)
@@ -61,6 +74,8 @@ static int find_exactly(struct snap_store *store, const char *ref, struct snap_i
 		r = db_next(rows, err);
 	if (r > 0) {
 		r = read_row(rows, ret, err);
+		if (r == 0)
+			r = read_progress(store, ret, err);
 		return r < 0 ? r : 1;
 	}
 	return r;
@@ -122,6 +137,8 @@ int snap_image_walk(struct snap_store *store, snap_image_fn fn, void *ctx, struc
 		struct snap_image_info info cleanup_snap_image_info = {.ref = NULL};
 
 		r = read_row(rows, &info, err);
+		if (r == 0)
+			r = read_progress(store, &info, err);
 		if (r == 0)
 			r = fn(ctx, &info, err);
 		if (r != 0)

@@ -17,6 +17,9 @@ struct snap_image_info {
 	char platform[104]; /* OS/ARCH[/VARIANT] */
 	size_t n_layers;
 	uint64_t size; /* bytes of all blobs: layers, config, manifest */
+	/* While layers of it are lazy: bytes of all layers' blobs, and of those what is here. */
+	size_t n_lazy;
+	uint64_t needed, fetched;
 };
 void snap_image_info_release(struct snap_image_info *info);
 #define cleanup_snap_image_info __attribute__((cleanup(snap_image_info_release)))

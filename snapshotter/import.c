@@ -13,6 +13,8 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "snapshotter/lazy.h"
+#include "snapshotter/lazy_import.h"
 #include "snapshotter/snapshot_private.h"
 
 struct import_added {
@@ -109,9 +111,18 @@ static bool folder_is_there(const struct snap_store *store, const char *id)
 	return has(store, path);
 }
 
+/* Are its contents to come yet? */
+static bool is_lazy(const struct snap_store *store, const char *id)
+{
+	char path[STORE_PATH_MAX];
+
+	store_layer_path(id, "present", path);
+	return has(store, path);
+}
+
 /* 1: the blob and its layer are in the store, rows and files. */
-static int find_layer(struct import *im, const struct oci_layer_ref *ref, struct import_layer *ret,
-		      struct err *err)
+static int find_layer(struct import *im, const struct oci_layer_ref *ref, bool lazy,
+		      struct import_layer *ret, struct err *err)
 {
 	struct db_rows *rows cleanup_db_rows = NULL;
 	const char *id;
@@ -130,7 +141,9 @@ static int find_layer(struct import *im, const struct oci_layer_ref *ref, struct
 		return r;
 	id = db_col_text(rows, 0);
 	store_blob_path(&ref->desc.digest, path);
-	if (!id || strlen(id) != 64 || !folder_is_there(im->store, id) || !has(im->store, path))
+	if (!id || strlen(id) != 64 || !folder_is_there(im->store, id))
+		return 0;
+	if (!(lazy && is_lazy(im->store, id)) && !has(im->store, path))
 		return 0;
 	memcpy(ret->id, id, 65);
 	ret->tar_size = (uint64_t)db_col_int(rows, 1);
@@ -138,13 +151,13 @@ static int find_layer(struct import *im, const struct oci_layer_ref *ref, struct
 	return 1;
 }
 
-static int find_layer_locked(struct import *im, const struct oci_layer_ref *ref,
+static int find_layer_locked(struct import *im, const struct oci_layer_ref *ref, bool lazy,
 			     struct import_layer *ret, struct err *err)
 {
 	int r;
 
 	(void)pthread_mutex_lock(&im->db_lock);
-	r = find_layer(im, ref, ret, err);
+	r = find_layer(im, ref, lazy, ret, err);
 	(void)pthread_mutex_unlock(&im->db_lock);
 	return r;
 }
@@ -217,22 +230,22 @@ static int sync_all(struct work *w, uint64_t side_size, struct err *err)
 }
 
 static int insert_rows(struct import *im, const struct oci_layer_ref *ref,
-		       const struct oci_layer_result *result, const char *id, struct err *err)
+		       const struct oci_layer_result *result, const char *id, const char *state,
+		       struct err *err)
 {
 	struct db *db = im->store->db;
 	struct import_added *a = calloc(1, sizeof(*a));
 	int r = a ? db_begin(db, err) : err_set(err, -ENOMEM, "layer");
 
 	if (r == 0)
-		r = db_run(
-			db,
-			"INSERT INTO layers VALUES (?, ?, ?, ?, ?, 'complete') ON CONFLICT (id) DO"
-			" NOTHING",
-			DB_ARGS(db_text(id), db_text(ref->diff_id.text),
-				db_int((int64_t)result->tar_size),
-				db_int((int64_t)result->side_size),
-				db_int((int64_t)result->entries)),
-			err);
+		r = db_run(db,
+			   "INSERT INTO layers VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO"
+			   " NOTHING",
+			   DB_ARGS(db_text(id), db_text(ref->diff_id.text),
+				   db_int((int64_t)result->tar_size),
+				   db_int((int64_t)result->side_size),
+				   db_int((int64_t)result->entries), db_text(state)),
+			   err);
 	if (r == 0)
 		r = db_run(db,
 			   "INSERT INTO layer_blobs VALUES (?, ?, ?) ON CONFLICT (digest) DO "
@@ -255,14 +268,35 @@ static int insert_rows(struct import *im, const struct oci_layer_ref *ref,
 	return 0;
 }
 
+int import_rows(struct import *im, const struct oci_layer_ref *ref,
+		const struct oci_layer_result *result, const char *id, const char *state,
+		struct err *err)
+{
+	int r;
+
+	(void)pthread_mutex_lock(&im->db_lock);
+	r = insert_rows(im, ref, result, id, state, err);
+	(void)pthread_mutex_unlock(&im->db_lock);
+	return r;
+}
+
 /* The layer's folder, unless it is there: a row says that it is good, without one it is replaced.
  */
-static int place_folder(struct import *im, struct work *w, const char *id, struct err *err)
+int import_place(struct import *im, struct store_tmp *tmp, const char *name, const char *id,
+		 int data_fd, struct err *err)
 {
 	struct db_rows *rows cleanup_db_rows = NULL;
 	char path[STORE_PATH_MAX];
 	int r, known;
 
+	/* one of the same tar that is lazy: it gets the bytes */
+	if (data_fd >= 0 && is_lazy(im->store, id)) {
+		(void)pthread_mutex_lock(&im->db_lock);
+		r = lazy_layer_adopt(im->store, id, data_fd, err);
+		(void)pthread_mutex_unlock(&im->db_lock);
+		if (r < 0)
+			return r;
+	}
 	(void)pthread_mutex_lock(&im->db_lock);
 	r = db_query(im->store->db, "SELECT 1 FROM layers WHERE id = ?", DB_ARGS(db_text(id)),
 		     &rows, err);
@@ -275,7 +309,7 @@ static int place_folder(struct import *im, struct work *w, const char *id, struc
 		return 0;
 	store_layer_path(id, NULL, path);
 	r = store_discard(im->store, path, err);
-	return r < 0 ? r : store_publish(&w->tmp, "l", path, err);
+	return r < 0 ? r : store_publish(tmp, name, path, err);
 }
 
 /* A source that failed explains why the blob was too short, or what else the reader made of it. */
@@ -334,16 +368,15 @@ static int bring_in(struct import *im, const struct import_job *job, struct impo
 	r = job->own ? store_publish_file(job->own, job->own_name, path, err)
 		     : store_publish_file(&w.tmp, "blob", path, err);
 	if (r == 0)
-		r = place_folder(im, &w, id, err);
+		r = import_place(im, &w.tmp, "l", id, w.data, err);
 	if (r < 0)
 		return r;
-	(void)pthread_mutex_lock(&im->db_lock);
-	r = insert_rows(im, job->layer, &result, id, err);
-	(void)pthread_mutex_unlock(&im->db_lock);
+	r = import_rows(im, job->layer, &result, id, "complete", err);
 	if (r == 0) {
 		memcpy(ret->id, id, sizeof(ret->id));
 		ret->tar_size = result.tar_size;
 		ret->is_new = true;
+		ret->fetched = job->layer->desc.size;
 	}
 	return r;
 }
@@ -358,9 +391,11 @@ int import_layer(struct import *im, const struct import_job *job, struct import_
 	lock = store_lock(im->store, name, LOCK_EX, err);
 	if (lock < 0)
 		return lock;
-	r = find_layer_locked(im, job->layer, ret, err);
+	r = find_layer_locked(im, job->layer, job->lazy != NULL, ret, err);
 	if (r > 0 && job->progress)
 		*job->progress += job->layer->desc.size;
+	if (r == 0 && job->lazy)
+		r = lazy_import_layer(im, job, ret, err);
 	if (r == 0)
 		r = bring_in(im, job, ret, err);
 	return r < 0 ? r : 0;
@@ -492,7 +527,7 @@ int import_image(struct import *im, const struct oci_image *image,
 /* Rows are the truth, but what they name may have been damaged by hand: then it is brought in
  * again. */
 static int is_complete(struct snap_store *store, const struct oci_image *image, const char *chain,
-		       struct err *err)
+		       bool lazy, struct err *err)
 {
 	struct snap_layer_info *layers cleanup_free = NULL;
 	char path[STORE_PATH_MAX];
@@ -510,12 +545,14 @@ static int is_complete(struct snap_store *store, const struct oci_image *image, 
 	whole = whole && has(store, path);
 	for (size_t i = 0; whole && i < n; i++) {
 		store_blob_path(&layers[i].blob, path);
-		whole = folder_is_there(store, layers[i].id) && has(store, path);
+		whole = folder_is_there(store, layers[i].id) &&
+			(has(store, path) || (lazy && is_lazy(store, layers[i].id)));
 	}
 	return r < 0 ? r : whole;
 }
 
-int import_known(struct import *im, const struct oci_image *image, const char *ref, struct err *err)
+int import_known(struct import *im, const struct oci_image *image, const char *ref, bool lazy,
+		 struct err *err)
 {
 	struct snap_store *store = im->store;
 	struct db_rows *rows cleanup_db_rows = NULL;
@@ -530,7 +567,7 @@ int import_known(struct import *im, const struct oci_image *image, const char *r
 	(void)snprintf(chain, sizeof(chain), "%s",
 		       db_col_null(rows, 0) ? "" : db_col_text(rows, 0));
 	db_rows_end(steal_ptr(&rows));
-	r = is_complete(store, image, chain, err);
+	r = is_complete(store, image, chain, lazy, err);
 	if (r <= 0)
 		return r;
 	r = db_begin(store->db, err);

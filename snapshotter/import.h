@@ -20,10 +20,13 @@
  *
  * While an import is open nothing is collected; two that want the same layer do the work once.
  */
+struct lazy_offer;
 struct import_layer {
 	char id[65]; /* the tar's sha256 */
 	uint64_t tar_size; /* bytes */
 	bool is_new; /* was not in the store */
+	bool is_lazy; /* ... and its contents are not yet */
+	uint64_t fetched; /* bytes of the blob, or of what stands for it while it is lazy */
 };
 
 struct import {
@@ -44,6 +47,9 @@ struct import_job {
 	int (*open)(void *ctx, const struct oci_descriptor *desc, struct oci_blob *ret,
 		    struct err *err);
 	void *ctx;
+	/* NULL, or: what is offered for being lazy (lazy_import.h); what is not offered, or turns
+	 * out to be no good, comes whole and is told of. */
+	const struct lazy_offer *lazy;
 	/* Or a file of the caller's own folder in tmp/, which is moved instead of copied. */
 	struct store_tmp *own;
 	const char *own_name;
@@ -58,9 +64,19 @@ int import_layer(struct import *im, const struct import_job *job, struct import_
 int import_image(struct import *im, const struct oci_image *image,
 		 const struct import_layer *layers, const char *ref, struct err *err)
 	__attribute__((warn_unused_result));
-/* 1: everything of the manifest is in the store already, and @ref now names it. */
-int import_known(struct import *im, const struct oci_image *image, const char *ref, struct err *err)
-	__attribute__((warn_unused_result));
+/*
+ * 1: everything of the manifest is in the store already, and @ref now names it. @lazy: layers that
+ * are not complete will do.
+ */
+int import_known(struct import *im, const struct oci_image *image, const char *ref, bool lazy,
+		 struct err *err) __attribute__((warn_unused_result));
+
+/* For lazy_import.c: the layer's folder @name of @tmp is given its place; then its rows. */
+int import_place(struct import *im, struct store_tmp *tmp, const char *name, const char *id,
+		 int data_fd, struct err *err) __attribute__((warn_unused_result));
+int import_rows(struct import *im, const struct oci_layer_ref *ref,
+		const struct oci_layer_result *result, const char *id, const char *state,
+		struct err *err) __attribute__((warn_unused_result));
 
 /* chain.c: makes the merged index of the layers when it is not there; @ret_id: its folder's name.
  */

@@ -16,6 +16,7 @@
 #include "erofs/kmount.h"
 #include "erofs/tree.h"
 #include "erofs/write.h"
+#include "snapshotter/lazy.h"
 #include "snapshotter/mount_private.h"
 
 /*
@@ -214,6 +215,8 @@ int mount_by_kernel(const struct mount_request *q, struct err *err)
 		r = err_msg(err, -EOPNOTSUPP, MOUNT_LABELS_NEED_FUSE);
 	if (r == 0)
 		r = snap_stack_load(q->store, q->row, &stack, err);
+	if (r == 0 && stack.chain[0])
+		r = lazy_refuse_kernel(q->store, stack.chain, err);
 	if (r == 0)
 		r = snap_stack_config(q->store, &stack, 0,
 				      q->row->kind == SNAP_ACTIVE ? q->row->id : 0, &c, err);

@@ -10,8 +10,11 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "oci/source.h"
+#include "snapshotter/filler.h"
 #include "snapshotter/import.h"
+#include "snapshotter/lazy_import.h"
 
 #define JOBS_MAX 16 /* each layer is a pipeline of threads already */
 
@@ -20,6 +23,7 @@ struct puller {
 	struct oci_source *source;
 	const struct oci_image *image;
 	const struct snap_pull_options *opt;
+	const struct lazy_offer *offer; /* NULL: all comes whole */
 	struct import_layer *layers;
 	pthread_mutex_t lock; /* over source, result, err and running */
 	pthread_cond_t wake;
@@ -58,6 +62,7 @@ static void *pull_layers(void *ctx)
 			.cancel = &p->cancel,
 			.open = open_blob,
 			.ctx = p,
+			.lazy = p->offer,
 		};
 		int r = import_layer(p->im, &job, &p->layers[i], &err);
 
@@ -141,17 +146,21 @@ static int run_workers(struct puller *p, struct err *err)
 }
 
 static int bring_in(struct import *im, struct oci_source *source, const struct oci_image *image,
-		    const struct snap_pull_options *opt, const char *ref,
-		    struct snap_pull_result *ret, struct err *err)
+		    const struct snap_pull_options *opt, const struct lazy_offer *offer,
+		    const char *ref, struct snap_pull_result *ret, struct err *err)
 {
 	struct import_layer *layers cleanup_free = calloc(image->n_layers + 1, sizeof(*layers));
-	struct puller p = {
-		.im = im, .source = source, .image = image, .opt = opt, .layers = layers};
+	struct puller p = {.im = im,
+			   .source = source,
+			   .image = image,
+			   .opt = opt,
+			   .offer = offer,
+			   .layers = layers};
 	int r;
 
 	if (!layers)
 		return err_set(err, -ENOMEM, "layers");
-	r = import_known(im, image, ref, err);
+	r = import_known(im, image, ref, opt->lazy != SNAP_LAZY_NO, err);
 	if (r != 0)
 		return r < 0 ? r : 0;
 	(void)pthread_mutex_init(&p.lock, NULL);
@@ -163,8 +172,47 @@ static int bring_in(struct import *im, struct oci_source *source, const struct o
 		r = import_image(im, image, layers, ref, err);
 	for (size_t i = 0; r == 0 && i < image->n_layers; i++) {
 		ret->new_layers += layers[i].is_new;
-		ret->bytes += layers[i].is_new ? image->layers[i].desc.size : 0;
+		ret->lazy_layers += layers[i].is_lazy;
+		ret->bytes += layers[i].fetched;
 	}
+	return r;
+}
+
+struct whole {
+	const struct snap_pull_options *opt;
+	pthread_mutex_t lock;
+};
+
+static void tell_whole(void *ctx, const struct digest *blob, const char *why)
+{
+	struct whole *w = ctx;
+
+	(void)pthread_mutex_lock(&w->lock);
+	if (w->opt->whole)
+		w->opt->whole(w->opt->ctx, blob, why);
+	(void)pthread_mutex_unlock(&w->lock);
+}
+
+/* Lazily when that is wanted and the source has what it takes. */
+static int bring_in_somehow(struct import *im, struct oci_source *source, const char *spec,
+			    const struct oci_image *image, const struct snap_pull_options *opt,
+			    struct snap_pull_result *ret, struct err *err)
+{
+	struct whole whole = {.opt = opt, .lock = PTHREAD_MUTEX_INITIALIZER};
+	struct lazy_offer offer CLEANUP(lazy_offer_release) = {.whole = tell_whole, .ctx = &whole};
+	struct err why = ERR_INIT;
+	int r;
+
+	if (opt->lazy == SNAP_LAZY_NO)
+		return bring_in(im, source, image, opt, NULL, ret->ref, ret, err);
+	offer.where.background = opt->lazy == SNAP_LAZY_BACKGROUND;
+	r = lazy_offer_open(source, spec, image, opt->remote, &offer, &why);
+	if (r < 0)
+		tell_whole(&whole, NULL, why.msg);
+	r = bring_in(im, source, image, opt, r < 0 ? NULL : &offer, ret->ref, ret, err);
+	if (r == 0 && ret->lazy_layers > 0 && offer.where.background &&
+	    snap_filler_wake(im->store, &why) < 0)
+		log_warn("nothing is fetched in the background: %s", why.msg);
 	return r;
 }
 
@@ -194,7 +242,7 @@ int snap_pull(struct snap_store *store, const char *source, const struct snap_pu
 	result.layers = image->n_layers;
 	r = result.ref ? import_begin(store, &im, err) : err_set(err, -ENOMEM, "image");
 	if (r == 0)
-		r = bring_in(&im, src, image, opt, result.ref, &result, err);
+		r = bring_in_somehow(&im, src, source, image, opt, &result, err);
 	if (r < 0) {
 		free(result.ref);
 		return err_wrap(err, r, "pull '%s'", source);

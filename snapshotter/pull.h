@@ -8,12 +8,21 @@
 /*
  * pull, push - images from elsewhere into the store, and out of it.
  */
+enum snap_lazy {
+	SNAP_LAZY_NO,
+	SNAP_LAZY_METADATA, /* contents come when they are read */
+	SNAP_LAZY_BACKGROUND, /* ... and the rest meanwhile */
+};
 struct snap_pull_options {
 	const char *name; /* REF; NULL: the one that the source says */
 	const struct oci_platform *platform; /* NULL: this machine's */
 	const struct oci_limits *limits; /* NULL: defaults */
 	const struct oci_remote *remote; /* NULL: defaults */
+	enum snap_lazy lazy;
 	unsigned int jobs; /* layers at once; 0: as many as there are CPUs */
+	/* NULL, or: why a layer came whole although it was to be lazy; from any thread, one at a
+	 * time. @blob is NULL when it is so for all of them. */
+	void (*whole)(void *ctx, const struct digest *blob, const char *why);
 	/* NULL, or called now and then from one thread: bytes of blobs that are done, and of all */
 	void (*progress)(void *ctx, uint64_t done, uint64_t total);
 	void *ctx;
@@ -23,7 +32,8 @@ struct snap_pull_result {
 	char *ref; /* owned by the caller */
 	struct digest manifest;
 	size_t layers, new_layers;
-	uint64_t bytes; /* of the new layers' blobs */
+	size_t lazy_layers; /* of the new ones */
+	uint64_t bytes; /* of the new layers' blobs, or of what came of them */
 };
 
 /*

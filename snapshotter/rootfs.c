@@ -13,6 +13,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/strbuf.h"
+#include "snapshotter/lazy.h"
 #include "snapshotter/mount_private.h"
 #include "snapshotter/rootfs_private.h"
 
@@ -189,7 +190,10 @@ static int choose(struct snap_store *store, const struct snap_rootfs *fs, const 
 		  const char *key, struct snap_rootfs_mount *m, struct err *err)
 {
 	bool has_chain = s->stack.chain[0] != '\0', alone = !has_chain && s->stack.n_dirs == 0;
-	bool kernel = fs->overlay && (!has_chain || fs->erofs), asked;
+	bool kernel =
+		fs->overlay &&
+		(!has_chain || (fs->erofs && !lazy_refuse_kernel(store, s->stack.chain, NULL)));
+	bool asked;
 	const char *root = snap_store_root(store);
 	struct strbuf labels CLEANUP(strbuf_release) = STRBUF_INIT;
 	int r;

@@ -29,7 +29,11 @@ static int add_json(void *ctx, const struct snap_image_info *i, struct err *err)
 	json_w_key(w, "size");
 	json_w_uint(w, i->size);
 	json_w_key(w, "state");
-	json_w_string(w, "complete");
+	json_w_string(w, i->n_lazy ? "lazy" : "complete");
+	json_w_key(w, "needed");
+	json_w_uint(w, i->needed);
+	json_w_key(w, "fetched");
+	json_w_uint(w, i->fetched);
 	json_w_key(w, "platform");
 	json_w_string(w, i->platform);
 	json_w_end(w);
@@ -51,7 +55,10 @@ static int add_row(void *ctx, const struct snap_image_info *i, struct err *err)
 	cmd_table_add(t, text);
 	cmd_format_size(i->size, text);
 	cmd_table_add(t, text);
-	cmd_table_add(t, "complete");
+	if (i->n_lazy) /* rounded down: 100 % is what is complete */
+		(void)snprintf(text, sizeof(text), "lazy %u %%",
+			       i->needed ? (unsigned int)(i->fetched * 100 / i->needed) : 0);
+	cmd_table_add(t, i->n_lazy ? text : "complete");
 	return 0;
 }
 

@@ -3,12 +3,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <string.h>
+
 #include "snapshotter/cmd/cmd.h"
 #include "snapshotter/cmd/remote.h"
 #include "snapshotter/pull.h"
 
 struct options {
-	const char *name, *platform;
+	const char *name, *platform, *lazy;
 	struct cmd_remote remote;
 	unsigned int jobs;
 	struct cmd_list limits;
@@ -19,6 +21,9 @@ static const struct cmd_option options[] = {
 	 offsetof(struct options, name)},
 	{"platform", 0, CMD_STRING, "OS/ARCH[/VARIANT]", "of an image for several (this machine's)",
 	 offsetof(struct options, platform)},
+	{"lazy", 0, CMD_STRING, "HOW",
+	 "use it before its contents are here: metadata, or background",
+	 offsetof(struct options, lazy)},
 	{"jobs", 'j', CMD_UINT, "N", "layers at once (number of CPUs)",
 	 offsetof(struct options, jobs)},
 	{"limit", 0, CMD_LIST, "NAME=VALUE",
@@ -52,6 +57,8 @@ static int print_json(const struct snap_pull_result *p, double seconds, struct e
 	json_w_uint(w, p->layers);
 	json_w_key(w, "new_layers");
 	json_w_uint(w, p->new_layers);
+	json_w_key(w, "lazy_layers");
+	json_w_uint(w, p->lazy_layers);
 	json_w_key(w, "new_size");
 	json_w_uint(w, p->bytes);
 	json_w_key(w, "milliseconds");
@@ -76,6 +83,27 @@ static int print_result(struct cmd_context *c, const struct snap_pull_result *p,
 	return 0;
 }
 
+static void show_whole(void *ctx, const struct digest *blob, const char *why)
+{
+	(void)ctx;
+	(void)fprintf(stderr, "%s%sfetched whole: ", blob ? blob->text : "",
+		      blob ? ": " : "all layers are ");
+	cmd_put_name(stderr, why);
+	(void)fputc('\n', stderr);
+}
+
+static int parse_lazy(const char *text, enum snap_lazy *ret, struct err *err)
+{
+	*ret = SNAP_LAZY_NO;
+	if (text && strcmp(text, "metadata") == 0)
+		*ret = SNAP_LAZY_METADATA;
+	else if (text && strcmp(text, "background") == 0)
+		*ret = SNAP_LAZY_BACKGROUND;
+	else if (text)
+		return cmd_usage_error(err, "--lazy is metadata or background, not '%s'", text);
+	return 0;
+}
+
 static int run(struct cmd_context *c, const void *opts, int argc, char **argv, struct err *err)
 {
 	const struct options *o = opts;
@@ -96,6 +124,10 @@ static int run(struct cmd_context *c, const void *opts, int argc, char **argv, s
 		r = cmd_remote_read(&o->remote, &remote, err);
 	if (r < 0)
 		return cmd_is_usage_error(r);
+	r = parse_lazy(o->lazy, &pull.lazy, err);
+	if (r < 0)
+		return r;
+	pull.whole = c->quiet ? NULL : show_whole;
 	pull.limits = &limits;
 	pull.remote = &remote;
 	pull.platform = o->platform ? &platform : NULL;
@@ -118,7 +150,8 @@ static int run(struct cmd_context *c, const void *opts, int argc, char **argv, s
 const struct cmd cmd_pull = {
 	.name = "pull",
 	.summary = "Bring an image into the store",
-	.usage = "[--name REF] [--platform OS/ARCH[/VARIANT]] [--jobs N] [--limit NAME=VALUE]... "
+	.usage = "[--name REF] [--platform OS/ARCH[/VARIANT]] [--lazy HOW] [--jobs N] "
+		 "[--limit NAME=VALUE]... "
 		 "[--tls-verify BOOL] [--creds USER:PASSWORD] [--authfile FILE] SOURCE",
 	.help = "SOURCE is one of\n"
 		"  oci:DIR[:TAG]              an OCI image layout\n"
@@ -128,7 +161,13 @@ const struct cmd cmd_pull = {
 		"                             a registry; docker.io without HOST\n"
 		"Every digest and size is verified; the image is in the store with all of its "
 		"layers or\n"
-		"not at all. Prints its REF.",
+		"not at all. Prints its REF.\n"
+		"With --lazy the image can be used at once when a lazy index of it is where it "
+		"comes\n"
+		"from ('snap index push'): contents are fetched when they are read (metadata), and "
+		"all\n"
+		"the rest meanwhile (background). What has no lazy index comes whole, and why is "
+		"told.",
 	.options = options,
 	.options_size = sizeof(struct options),
 	.min_args = 1,

@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshotter/lazy.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "snapshotter/lazy_private.h"
+
+#define ROUNDS 3 /* through all places, when what they send is not right */
+
+void lazy_layer_close(struct lazy_layer *l)
+{
+	if (!l)
+		return;
+	for (size_t i = 0; i < l->n_places; i++) {
+		oci_source_close(l->places[i].source);
+		free(l->places[i].spec);
+		free(l->places[i].authfile);
+	}
+	erofs_presence_close(l->present);
+	oci_spans_free(l->spans);
+	free(l->busy);
+	closep(&l->data_fd);
+	closep(&l->blob_fd);
+	closep(&l->dir_fd);
+	closep(&l->root_fd);
+	(void)pthread_cond_destroy(&l->done);
+	(void)pthread_mutex_destroy(&l->lock);
+	(void)pthread_mutex_destroy(&l->open_lock);
+	free(l);
+}
+DEFINE_CLEANUP(struct lazy_layer *, lazy_layer_close)
+
+const char *lazy_layer_id(const struct lazy_layer *l)
+{
+	return l->id;
+}
+
+bool lazy_layer_is_background(const struct lazy_layer *l)
+{
+	return l->background;
+}
+
+bool lazy_layer_is_there(const struct lazy_layer *l)
+{
+	char path[STORE_PATH_MAX];
+	struct stat a, b;
+
+	store_layer_path(l->id, NULL, path);
+	return fstatat(l->root_fd, path, &a, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       fstat(l->dir_fd, &b) == 0 && a.st_ino == b.st_ino;
+}
+
+static int read_spans(int dir, struct oci_spans **ret, struct err *err)
+{
+	char *text cleanup_free = NULL;
+	size_t len = 0;
+	int r = io_read_file(dir, "spans", OCI_SPANS_SIZE_MAX, &text, &len);
+
+	return r < 0 ? err_set(err, r, "read 'spans'") : oci_spans_parse(text, len, ret, err);
+}
+
+/* Both files speak of the same parts of the same tar. */
+static int check_files(const struct lazy_layer *l, struct err *err)
+{
+	size_t n = oci_spans_count(l->spans);
+
+	if (n != erofs_presence_count(l->present) ||
+	    oci_spans_tar_size(l->spans) != erofs_presence_size(l->present) ||
+	    !digest_equal(oci_spans_blob(l->spans), &l->desc.digest) ||
+	    oci_spans_blob_size(l->spans) != l->desc.size ||
+	    strcmp(digest_hex(oci_spans_tar(l->spans)), l->id) != 0)
+		return err_msg(err, -EUCLEAN, "'spans', 'present' and 'source' do not agree");
+	for (size_t i = 0; i < n; i++) {
+		if (oci_spans_get(l->spans, i)->out != erofs_presence_start(l->present, i))
+			return err_msg(err, -EUCLEAN, "'spans' and 'present' do not agree");
+	}
+	return 0;
+}
+
+/* The machine stopped since the map was written: what it claims may never have come to the disk. */
+static int verify_claims(struct lazy_layer *l, struct err *err)
+{
+	size_t lost = 0, n = 0;
+
+	if (!erofs_presence_is_stale(l->present))
+		return 0;
+	for (size_t i = 0; i < oci_spans_count(l->spans); i++) {
+		int r;
+
+		if (!erofs_presence_claims(l->present, i))
+			continue;
+		n++;
+		r = oci_spans_verify(l->spans, i, l->data_fd);
+		if (r < 0)
+			return err_set(err, r, "read layer");
+		if (r == 0) {
+			erofs_presence_set(l->present, i, false);
+			lost++;
+		}
+	}
+	erofs_presence_renew(l->present);
+	if (n)
+		log_info("layer %s: %zu spans of an earlier boot verified, %zu lost", l->id, n,
+			 lost);
+	return 0;
+}
+
+static int open_files(struct lazy_layer *l, struct err *err)
+{
+	int fd cleanup_close = openat(l->dir_fd, "present", O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	int r;
+
+	if (fd < 0)
+		return errno == ENOENT ? err_msg(err, -ENOENT, "it is no lazy layer")
+				       : err_set(err, -errno, "open 'present'");
+	r = erofs_presence_open(fd, true, &l->present, err);
+	if (r == 0)
+		r = read_spans(l->dir_fd, &l->spans, err);
+	if (r == 0)
+		r = lazy_source_read(l->dir_fd, l, err);
+	if (r < 0)
+		return r;
+	l->data_fd = openat(l->dir_fd, "data", O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	l->blob_fd = openat(l->dir_fd, "blob", O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	if (l->data_fd < 0 || l->blob_fd < 0)
+		return err_set(err, -errno, "open '%s'", l->data_fd < 0 ? "data" : "blob");
+	l->busy = calloc(oci_spans_count(l->spans), 1);
+	return l->busy ? check_files(l, err) : err_set(err, -ENOMEM, "open layer");
+}
+
+int lazy_layer_open(struct snap_store *store, const char *id, struct lazy_layer **ret,
+		    struct err *err)
+{
+	struct lazy_layer *l CLEANUP(lazy_layer_closep) = calloc(1, sizeof(*l));
+	char path[STORE_PATH_MAX];
+	int r;
+
+	if (!l)
+		return err_set(err, -ENOMEM, "open layer");
+	(void)pthread_mutex_init(&l->open_lock, NULL);
+	(void)pthread_mutex_init(&l->lock, NULL);
+	(void)pthread_cond_init(&l->done, NULL);
+	l->data_fd = l->blob_fd = l->dir_fd = -1;
+	(void)snprintf(l->id, sizeof(l->id), "%s", id);
+	l->root_fd = fcntl(store->root_fd, F_DUPFD_CLOEXEC, 3);
+	if (l->root_fd < 0)
+		return err_set(err, -errno, "open layer");
+	store_layer_path(l->id, NULL, path);
+	l->dir_fd = openat(l->root_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (l->dir_fd < 0)
+		return err_set(err, -errno, "open '%s/%s'", store->root, path);
+	r = open_files(l, err);
+	if (r == 0)
+		r = verify_claims(l, err);
+	if (r < 0)
+		return err_wrap(err, r, "layer %s", id);
+	*ret = steal_ptr(&l);
+	return 0;
+}
+
+static time_t now(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec;
+}
+
+/* The spans [i, end), whose bytes of the blob are in our copy of it. */
+static int inflate_run(struct lazy_layer *l, size_t i, size_t end, const char *from,
+		       struct err *err)
+{
+	for (; i < end; i++) {
+		int r;
+
+		if (erofs_presence_has(l->present, i))
+			continue;
+		r = oci_spans_inflate(l->spans, i, l->blob_fd, l->data_fd, err);
+		if (r == -EBADMSG) {
+			log_error("layer %s, span %zu, from '%s': %s", l->id, i, from, err->msg);
+			return r;
+		}
+		if (r < 0)
+			return err_wrap(err, r, "layer %s, span %zu", l->id, i);
+		erofs_presence_set(l->present, i, true);
+	}
+	return 0;
+}
+
+/* What is wrong is asked for again, of every place; who is not there is waited for. */
+static int bring_run(struct lazy_layer *l, size_t i, size_t end, unsigned int seconds,
+		     struct err *err)
+{
+	const struct oci_span *first = oci_spans_get(l->spans, i);
+	const struct oci_span *last = oci_spans_get(l->spans, end - 1);
+	uint64_t len = last->in + last->in_len - first->in;
+	time_t until = now() + (time_t)seconds;
+	int r = -EIO;
+
+	for (unsigned int n = 0; n < ROUNDS * l->n_places; n++) {
+		size_t place = n % l->n_places;
+		time_t left = until - now();
+
+		if (n > 0 && left <= 0)
+			break;
+		r = len ? lazy_fetch(l, first->in, len, place, left > 0 ? (unsigned int)left : 1,
+				     err)
+			: 0;
+		if (r == 0)
+			r = inflate_run(l, i, end, l->places[place].spec, err);
+		if (r == 0 || r == -ENOSPC || r == -ENOMEM)
+			break;
+	}
+	if (r < 0)
+		log_error("layer %s, spans %zu to %zu: %s: %s", l->id, i, end - 1, err->where,
+			  err->msg);
+	return r;
+}
+
+/* Under lock: how many spans from @i on nobody has or brings, of those that start before @end. */
+static size_t claim_run(struct lazy_layer *l, size_t i, uint64_t end)
+{
+	size_t n = oci_spans_count(l->spans), k = i;
+
+	while (k < n && oci_spans_get(l->spans, k)->out < end && !l->busy[k] &&
+	       !erofs_presence_has(l->present, k))
+		l->busy[k++] = 1;
+	return k;
+}
+
+static int fill_from(struct lazy_layer *l, size_t i, uint64_t end, unsigned int seconds,
+		     struct err *err)
+{
+	struct err own = ERR_INIT;
+	uint64_t failures;
+	size_t run;
+	int r = 0;
+
+	(void)pthread_mutex_lock(&l->lock);
+	failures = l->failures;
+	while (l->busy[i] && !erofs_presence_has(l->present, i))
+		(void)pthread_cond_wait(&l->done, &l->lock);
+	if (!erofs_presence_has(l->present, i) && l->failures != failures) {
+		/* who brought it could not: the same would happen to us */
+		if (err)
+			*err = l->failure;
+		r = l->failure.code;
+	}
+	run = r < 0 ? i : claim_run(l, i, end);
+	(void)pthread_mutex_unlock(&l->lock);
+	if (run == i)
+		return r;
+	r = bring_run(l, i, run, seconds, &own);
+	(void)pthread_mutex_lock(&l->lock);
+	memset(l->busy + i, 0, run - i);
+	if (r < 0) {
+		l->failures++;
+		l->failure = own;
+		l->failure.code = r;
+		if (err)
+			*err = own;
+	}
+	(void)pthread_cond_broadcast(&l->done);
+	(void)pthread_mutex_unlock(&l->lock);
+	return r;
+}
+
+int lazy_layer_fill(struct lazy_layer *l, uint64_t off, uint64_t len, unsigned int seconds,
+		    struct err *err)
+{
+	uint64_t size = oci_spans_tar_size(l->spans), end;
+
+	if (erofs_presence_is_condemned(l->present))
+		return err_msg(err, -EIO, "layer %s is not what its index says", l->id);
+	if (len == 0 || off >= size)
+		return 0;
+	if (__builtin_add_overflow(off, len, &end) || end > size)
+		end = size;
+	for (size_t i = erofs_presence_find(l->present, off);
+	     i < oci_spans_count(l->spans) && oci_spans_get(l->spans, i)->out < end; i++) {
+		int r = 0;
+
+		while (r == 0 && !erofs_presence_has(l->present, i))
+			r = fill_from(l, i, end, seconds, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int lazy_layer_missing(struct lazy_layer *l, uint64_t max, uint64_t *ret_off, uint64_t *ret_len)
+{
+	size_t n = oci_spans_count(l->spans), i = 0, k;
+
+	while (i < n && erofs_presence_has(l->present, i))
+		i++;
+	if (i == n)
+		return 0;
+	for (k = i + 1; k < n && !erofs_presence_has(l->present, k); k++) {
+		const struct oci_span *x = oci_spans_get(l->spans, k);
+
+		if (x->in + x->in_len - oci_spans_get(l->spans, i)->in > max)
+			break;
+	}
+	*ret_off = erofs_presence_start(l->present, i);
+	*ret_len = erofs_presence_start(l->present, k) - *ret_off;
+	return 1;
+}
+
+static int open_status(struct snap_store *store, const char *id, struct lazy_layer *l,
+		       struct err *err)
+{
+	char path[STORE_PATH_MAX];
+	int dir cleanup_close = -1, fd cleanup_close = -1, r;
+
+	store_layer_path(id, NULL, path);
+	dir = openat(store->root_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	fd = dir < 0 ? -1 : openat(dir, "present", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? -ENOENT : err_set(err, -errno, "open '%s'", path);
+	r = erofs_presence_open(fd, false, &l->present, err);
+	if (r == 0)
+		r = read_spans(dir, &l->spans, err);
+	if (r == 0)
+		r = lazy_source_read(dir, l, err);
+	(void)snprintf(l->id, sizeof(l->id), "%s", id);
+	return r < 0 ? r : check_files(l, err);
+}
+
+int lazy_status(struct snap_store *store, const char *id, struct lazy_status *ret, struct err *err)
+{
+	struct lazy_layer l = {.data_fd = -1, .blob_fd = -1};
+	struct lazy_status s = {.size = 0};
+	int r = open_status(store, id, &l, err);
+
+	if (r == 0) {
+		s.size = l.desc.size;
+		s.spans = oci_spans_count(l.spans);
+		s.background = l.background;
+		s.condemned = erofs_presence_is_condemned(l.present);
+		for (size_t i = 0; i < s.spans; i++) {
+			const struct oci_span *x = oci_spans_get(l.spans, i);
+			const struct oci_span *next = oci_spans_get(l.spans, i + 1);
+
+			if (!erofs_presence_has(l.present, i))
+				continue;
+			s.present++;
+			s.fetched += (next ? next->in : s.size) - x->in;
+		}
+		*ret = s;
+	}
+	for (size_t i = 0; i < l.n_places; i++) {
+		free(l.places[i].spec);
+		free(l.places[i].authfile);
+	}
+	erofs_presence_close(l.present);
+	oci_spans_free(l.spans);
+	if (r == -ENOENT)
+		return 0;
+	return r < 0 ? err_wrap(err, r, "layer %s", id) : 1;
+}
+
+int lazy_chain_progress(struct snap_store *store, const char *chain, struct lazy_progress *ret,
+			struct err *err)
+{
+	struct lazy_progress p = {.needed = 0};
+	struct db_rows *rows cleanup_db_rows = NULL;
+	int r = db_query(store->db,
+			 "SELECT c.layer, l.state, (SELECT max(size) FROM layer_blobs b WHERE"
+			 " b.layer = c.layer) FROM chain_layers c JOIN layers l ON l.id = c.layer"
+			 " WHERE c.chain = ? ORDER BY c.pos",
+			 DB_ARGS(db_text(chain)), &rows, err);
+
+	while (r == 0 && (r = db_next(rows, err)) > 0) {
+		uint64_t size = (uint64_t)db_col_int(rows, 2);
+		struct lazy_status s = {.size = size, .fetched = size};
+
+		r = 0;
+		if (strcmp(db_col_text(rows, 1), "complete") != 0) {
+			r = lazy_status(store, db_col_text(rows, 0), &s, err);
+			if (r < 0)
+				return r;
+			p.layers += r > 0;
+			r = 0;
+		}
+		p.needed += s.size;
+		p.fetched += s.fetched;
+	}
+	if (r == 0)
+		*ret = p;
+	return r;
+}
+
+int lazy_refuse_kernel(struct snap_store *store, const char *chain, struct err *err)
+{
+	struct lazy_progress p;
+	int r = lazy_chain_progress(store, chain, &p, err);
+
+	if (r == 0 && p.layers > 0)
+		r = err_msg(err, -EOPNOTSUPP,
+			    "%zu of its layers are lazy, and the kernel cannot wait for them",
+			    p.layers);
+	return r;
+}
+
+int lazy_check(struct snap_store *store, const char *id, bool repair, size_t *ret_bad,
+	       struct err *err)
+{
+	struct lazy_layer *l CLEANUP(lazy_layer_closep) = NULL;
+	/* opening takes out what another boot claimed and what is not so */
+	int r = lazy_layer_open(store, id, &l, err);
+
+	*ret_bad = 0;
+	for (size_t i = 0; r == 0 && i < oci_spans_count(l->spans); i++) {
+		int good = 1;
+
+		if (erofs_presence_has(l->present, i))
+			good = oci_spans_verify(l->spans, i, l->data_fd);
+		if (good < 0)
+			return err_set(err, good, "read layer %s", id);
+		if (good)
+			continue;
+		(*ret_bad)++;
+		if (repair)
+			erofs_presence_set(l->present, i, false);
+	}
+	return r;
+}

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshotter/lazy_import.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "erofs/image.h"
+#include "erofs/presence.h"
+#include "oci/limits.h"
+#include "oci/spans.h"
+#include "snapshotter/lazy_bundle.h"
+
+void lazy_offer_release(struct lazy_offer *o)
+{
+	json_free(o->doc);
+	free(o->spec);
+	o->doc = NULL;
+	o->spec = NULL;
+}
+
+/* The filler works somewhere else: "oci:DIR" as it would be found from there. */
+static char *absolute_spec(const char *spec)
+{
+	const char *colon = strchr(spec, ':');
+	char *cwd cleanup_free = NULL, *out = NULL;
+
+	if (!colon || strncmp(spec, "docker:", 7) == 0 || colon[1] == '/')
+		return strdup(spec);
+	cwd = getcwd(NULL, 0);
+	if (!cwd || asprintf(&out, "%.*s:%s/%s", (int)(colon - spec), spec, cwd, colon + 1) < 0)
+		return NULL;
+	return out;
+}
+
+int lazy_offer_open(struct oci_source *source, const char *spec, const struct oci_image *image,
+		    const struct oci_remote *remote, struct lazy_offer *ret, struct err *err)
+{
+	char *text cleanup_free = NULL;
+	int r;
+
+	if (remote && remote->creds) {
+		r = err_msg(err, -ENOENT, "--creds are not kept for later reads");
+		err_hint(err, "use --authfile, or 'podman login'");
+		return r;
+	}
+	r = oci_source_referrer(source, &image->manifest_desc, LAZY_TYPE, &text, err);
+	if (r == 0)
+		r = json_parse(text, strlen(text), &ret->doc, err);
+	if (r < 0)
+		return r;
+	ret->spec = absolute_spec(spec);
+	if (!ret->spec)
+		return err_set(err, -ENOMEM, "lazy index");
+	ret->source = source;
+	ret->where.spec = ret->spec;
+	ret->where.remote = remote;
+	return 0;
+}
+
+struct lazy_work {
+	const struct import_job *job;
+	struct store_tmp tmp;
+	int dir, index;
+	char *bundle;
+	struct oci_spans *spans;
+	struct oci_layer_result result;
+};
+
+static void work_release(struct lazy_work *w)
+{
+	closep(&w->dir);
+	closep(&w->index);
+	free(w->bundle);
+	oci_spans_free(w->spans);
+	store_tmp_release(&w->tmp);
+}
+
+static int fetch_bundle(struct lazy_work *w, const struct oci_descriptor *desc, struct err *err)
+{
+	struct oci_blob blob cleanup_oci_blob = OCI_BLOB_INIT;
+	struct err why = ERR_INIT;
+	struct digest is;
+	int r = oci_source_blob(w->job->lazy->source, desc, &blob, err), failed;
+
+	if (r < 0)
+		return r;
+	w->bundle = malloc((size_t)desc->size + 1);
+	r = w->bundle ? io_read_full(blob.fd, w->bundle, (size_t)desc->size) : -ENOMEM;
+	failed = oci_blob_finish(&blob, &why);
+	if (failed < 0 && err)
+		*err = why;
+	if (failed < 0)
+		return failed;
+	if (r == 0)
+		r = digest_buffer(digest_algorithm(&desc->digest), w->bundle, (size_t)desc->size,
+				  &is);
+	if (r < 0)
+		return err_set(err, r, "lazy index");
+	return digest_equal(&is, &desc->digest)
+		       ? 0
+		       : err_msg(err, -EBADMSG, "lazy index: digest does not match: it is %s",
+				 is.text);
+}
+
+/* The spans are of the blob and the tar that the image has. */
+static int check_spans(struct lazy_work *w, struct err *err)
+{
+	const struct oci_layer_ref *ref = w->job->layer;
+
+	if (!digest_equal(oci_spans_blob(w->spans), &ref->desc.digest) ||
+	    oci_spans_blob_size(w->spans) != ref->desc.size ||
+	    oci_spans_compression(w->spans) != ref->compression ||
+	    !digest_equal(oci_spans_tar(w->spans), &ref->diff_id))
+		return err_msg(err, -EBADMSG, "lazy index: it is for another layer");
+	return 0;
+}
+
+/* The index is one that can be read, of this tar alone. Its entries are verified at the end. */
+static int check_index(struct lazy_work *w, struct err *err)
+{
+	struct erofs_image *img cleanup_erofs_image = NULL;
+	const struct erofs_device *dev;
+	uint64_t tar = oci_spans_tar_size(w->spans);
+	struct oci_limits limits;
+	int r = erofs_image_open(w->index, &img, err);
+
+	if (r < 0)
+		return r;
+	dev = erofs_image_device(img, 1);
+	if (erofs_image_device_count(img) != 1 ||
+	    strcmp(dev->tag, digest_hex(oci_spans_tar(w->spans))) != 0 || dev->size < tar ||
+	    dev->size - tar >= 512)
+		return err_msg(err, -EBADMSG, "lazy index: its files are not in this layer's tar");
+	oci_limits_fill(w->job->limits, &limits);
+	if (tar > limits.bytes)
+		return oci_limit_hit(err, "bytes", limits.bytes);
+	if (erofs_image_inodes(img) > limits.entries)
+		return oci_limit_hit(err, "entries", limits.entries);
+	w->result.tar = *oci_spans_tar(w->spans);
+	w->result.tar_size = tar;
+	w->result.entries = erofs_image_inodes(img);
+	return 0;
+}
+
+static int new_file(int dir, const char *name)
+{
+	int fd = openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int make_sparse(int dir, const char *name, uint64_t size, struct err *err)
+{
+	int fd cleanup_close = new_file(dir, name);
+
+	if (fd < 0 || ftruncate(fd, (off_t)size) < 0)
+		return err_set(err, fd < 0 ? fd : -errno, "make '%s'", name);
+	return 0;
+}
+
+static int write_map(struct lazy_work *w, struct err *err)
+{
+	size_t n = oci_spans_count(w->spans);
+	uint64_t *starts cleanup_free = calloc(n, sizeof(*starts));
+	int fd cleanup_close = new_file(w->dir, "present");
+	int r = !starts ? -ENOMEM : fd < 0 ? fd : 0;
+
+	for (size_t i = 0; r == 0 && i < n; i++)
+		starts[i] = oci_spans_get(w->spans, i)->out;
+	if (r == 0)
+		r = erofs_presence_create(fd, starts, n, oci_spans_tar_size(w->spans));
+	if (r == 0 && fdatasync(fd) < 0)
+		r = -errno;
+	return r < 0 ? err_set(err, r, "make 'present'") : 0;
+}
+
+static int write_files(struct lazy_work *w, const void *spans, size_t len, struct err *err)
+{
+	int fd cleanup_close = new_file(w->dir, "spans");
+	int r = fd < 0 ? fd : io_write_full(fd, spans, len);
+
+	if (r == 0 && (fdatasync(fd) < 0 || fdatasync(w->index) < 0))
+		r = -errno;
+	if (r < 0)
+		return err_set(err, r, "write lazy layer");
+	r = make_sparse(w->dir, "data", oci_spans_tar_size(w->spans), err);
+	if (r == 0)
+		r = make_sparse(w->dir, "blob", w->job->layer->desc.size, err);
+	if (r == 0)
+		r = write_map(w, err);
+	if (r == 0)
+		r = lazy_source_write(w->dir, w->job->layer, &w->job->lazy->where, err);
+	if (r == 0 && fsync(w->dir) < 0)
+		r = err_set(err, -errno, "sync lazy layer");
+	return r;
+}
+
+static int make_layer(struct import *im, struct lazy_work *w, const struct oci_descriptor *desc,
+		      struct err *err)
+{
+	const void *spans = NULL;
+	size_t len = 0;
+	int r = store_tmp_new(im->store, &w->tmp, err);
+
+	if (r == 0)
+		r = store_mkdir(w->tmp.fd, "l", 0700);
+	if (r < 0)
+		return err_set(err, r, "make a folder in '%s/tmp'", im->store->root);
+	w->dir = openat(w->tmp.fd, "l", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	w->index = new_file(w->dir, "index");
+	if (w->index < 0)
+		return err_set(err, w->index, "make a file in '%s/tmp'", im->store->root);
+	r = fetch_bundle(w, desc, err);
+	if (r == 0)
+		r = lazy_bundle_read(w->bundle, (size_t)desc->size, w->index, &spans, &len, err);
+	if (r == 0)
+		r = oci_spans_parse(spans, len, &w->spans, err);
+	if (r == 0)
+		r = check_spans(w, err);
+	if (r == 0)
+		r = check_index(w, err);
+	return r < 0 ? r : write_files(w, spans, len, err);
+}
+
+int lazy_import_layer(struct import *im, const struct import_job *job, struct import_layer *ret,
+		      struct err *err)
+{
+	struct lazy_work w CLEANUP(work_release) = {
+		.job = job, .tmp = STORE_TMP_INIT, .dir = -1, .index = -1};
+	struct oci_descriptor desc;
+	struct err why = ERR_INIT;
+	const char *id;
+	int r;
+
+	if (digest_algorithm(&job->layer->diff_id) != DIGEST_SHA256)
+		r = err_msg(&why, -EOPNOTSUPP, "its diff id is no sha256");
+	else
+		r = lazy_manifest_find(job->lazy->doc, &job->layer->desc.digest, &desc, &why);
+	if (r == 0)
+		r = make_layer(im, &w, &desc, &why);
+	if (r == -ENOSPC || r == -ENOMEM || r == -E2BIG) {
+		if (err)
+			*err = why;
+		return r;
+	}
+	if (r < 0) {
+		job->lazy->whole(job->lazy->ctx, &job->layer->desc.digest, why.msg);
+		return 0;
+	}
+	id = digest_hex(&w.result.tar);
+	r = import_place(im, &w.tmp, "l", id, -1, err);
+	if (r == 0)
+		r = import_rows(im, job->layer, &w.result, id, "lazy", err);
+	if (r < 0)
+		return r;
+	memcpy(ret->id, id, 65);
+	ret->tar_size = w.result.tar_size;
+	ret->is_new = ret->is_lazy = true;
+	ret->fetched = desc.size;
+	if (job->progress)
+		*job->progress += job->layer->desc.size;
+	return 1;
+}

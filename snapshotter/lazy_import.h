@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include "snapshotter/import.h"
+#include "snapshotter/lazy.h"
+
+/*
+ * lazy_import - layers brought in without their contents: from the lazy index that refers to the
+ * image where it comes from. What it says is believed as far as the image's manifest and config
+ * agree (blob, size, diff id); the rest is verified when everything has come (lazy_layer_finish()).
+ */
+struct lazy_offer {
+	struct oci_source *source; /* borrowed */
+	struct json *doc; /* owned; of the artifact's manifest */
+	struct lazy_source where;
+	char *spec; /* owned */
+	/* Why a layer came whole after all. Any thread. */
+	void (*whole)(void *ctx, const struct digest *blob, const char *why);
+	void *ctx;
+};
+/* -ENOENT: there is no lazy index for @image at @source. @spec: as given to oci_source_open(). */
+int lazy_offer_open(struct oci_source *source, const char *spec, const struct oci_image *image,
+		    const struct oci_remote *remote, struct lazy_offer *ret, struct err *err)
+	__attribute__((warn_unused_result));
+void lazy_offer_release(struct lazy_offer *o);
+
+/* 1: it is in the store, lazily. 0: it has to come whole, and ->whole was told why. */
+int lazy_import_layer(struct import *im, const struct import_job *job, struct import_layer *ret,
+		      struct err *err) __attribute__((warn_unused_result));

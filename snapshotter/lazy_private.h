@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "erofs/presence.h"
+#include "oci/spans.h"
+#include "snapshotter/lazy.h"
+#include "snapshotter/store_private.h"
+
+/* One lazy layer, opened by the filler. */
+#define LAZY_SOURCES_MAX 8
+
+struct lazy_place {
+	char *spec, *authfile; /* owned */
+	bool insecure;
+	struct oci_source *source; /* NULL: not opened yet; under open_lock */
+};
+
+struct lazy_layer {
+	char id[65];
+	int root_fd; /* borrowed from nobody: a duplicate */
+	int dir_fd, data_fd, blob_fd;
+	struct oci_spans *spans;
+	struct erofs_presence *present;
+	struct oci_descriptor desc; /* of the blob */
+	bool background;
+	struct lazy_place places[LAZY_SOURCES_MAX];
+	size_t n_places;
+	pthread_mutex_t open_lock;
+	pthread_mutex_t lock; /* over what follows */
+	pthread_cond_t done;
+	uint8_t *busy; /* a byte a span: somebody brings it */
+	uint64_t failures;
+	struct err failure; /* the last one */
+};
+
+/* Reads the file `source`. */
+int lazy_source_read(int dir, struct lazy_layer *l, struct err *err)
+	__attribute__((warn_unused_result));
+/* Bytes of the blob to the layer's own copy of it, from whichever place has them. */
+int lazy_fetch(struct lazy_layer *l, uint64_t from, uint64_t len, size_t place,
+	       unsigned int seconds, struct err *err) __attribute__((warn_unused_result));
