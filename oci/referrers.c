@@ -26,6 +26,13 @@ void oci_referrers_tag(const struct digest *subject, char ret[OCI_REFERRERS_TAG_
 		ret[128] = '\0';
 }
 
+bool oci_referrers_is_tag(const char *tag)
+{
+	size_t n = strncmp(tag, "sha256-", 7) == 0 ? 64 : strncmp(tag, "sha512-", 7) == 0 ? 121 : 0;
+
+	return n && strlen(tag) == 7 + n && strspn(tag + 7, "0123456789abcdef") == n;
+}
+
 static int get_index(struct registry *r, const char *where, struct strbuf *out, struct err *err)
 {
 	struct http_answer a cleanup_http_answer = HTTP_ANSWER_INIT;

@@ -12,6 +12,8 @@ struct oci_source_ops;
 #define OCI_REFERRERS_TAG_MAX 140
 /* The tag that has the list where there is no API for it: "sha256-HEX". */
 void oci_referrers_tag(const struct digest *subject, char ret[OCI_REFERRERS_TAG_MAX]);
+/* Is it such a tag? What it names is no image. */
+bool oci_referrers_is_tag(const char *tag);
 int oci_referrers_find(const struct oci_source_ops *ops, void *impl,
 		       const struct oci_descriptor *subject, const char *type, char **ret,
 		       struct err *err) __attribute__((warn_unused_result));

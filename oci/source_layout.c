@@ -161,7 +161,7 @@ static void hint_tags(const struct oci_index *index, struct err *err)
 	for (size_t i = 0; i < index->n && r == 0; i++) {
 		const struct oci_index_entry *e = &index->entries[i];
 
-		if (!e->is_image || !e->ref_name)
+		if (!e->is_image || !e->ref_name || oci_referrers_is_tag(e->ref_name))
 			continue;
 		if (list.len > 120) {
 			r = strbuf_adds(&list, ", ...");
@@ -221,7 +221,7 @@ static int find_only(const struct layout *l, const struct oci_index *index,
 	for (size_t i = 0; i < index->n; i++) {
 		const struct oci_index_entry *e = &index->entries[i];
 
-		if (!e->is_image)
+		if (!e->is_image || (e->ref_name && oci_referrers_is_tag(e->ref_name)))
 			continue;
 		named = named || e->ref_name || e->image_name;
 		if (!found)

@@ -112,6 +112,8 @@ int ovl_layer_open(const char *path, struct ovl_real_cache *fds, struct ovl_laye
 /* The two kinds; @fd is taken. */
 int ovl_layer_open_dir(int fd, struct ovl_layer *l, struct err *err) OVL_MUST;
 int ovl_layer_open_index(int fd, const char *path, struct ovl_layer *l, struct err *err) OVL_MUST;
+/* Is there data in it that may have to be fetched first? */
+bool ovl_layer_is_lazy(const struct ovl_layer *l);
 void ovl_layer_close(struct ovl_layer *l); /* NULL is fine; no object of it may be left */
 
 struct ovl_obj *ovl_obj_new(struct ovl_layer *l); /* one reference; NULL: no memory */

@@ -267,6 +267,16 @@ int ovl_data_need(const struct ovl_data *d, uint64_t off, uint64_t len)
 	return ovl_lazy_need(d->lazy, d->off + off, len < d->size - off ? len : d->size - off);
 }
 
+bool ovl_layer_is_lazy(const struct ovl_layer *l)
+{
+	size_t n = l->image ? erofs_image_device_count(l->image) : 0;
+
+	for (size_t i = 0; l->lazies && i < n; i++)
+		if (l->lazies[i])
+			return true;
+	return false;
+}
+
 /* Which of the devices are not all here yet. A side file always is. */
 static int open_lazies(struct ovl_layer *l, const char *path, struct err *err)
 {

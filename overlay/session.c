@@ -26,6 +26,15 @@ struct ovl_session {
 };
 
 #define THREADS_DEFAULT 8
+#define THREADS_LAZY	64 /* most of them may wait for a network */
+
+static bool waits_for_others(const struct ovl_fs *fs)
+{
+	for (size_t i = 0; i < fs->n_layers; i++)
+		if (ovl_layer_is_lazy(fs->layers[i]))
+			return true;
+	return false;
+}
 
 /* "a\,b\\": as libfuse reads option strings. */
 static int add_escaped(struct strbuf *s, const char *text)
@@ -116,11 +125,14 @@ int ovl_session_mount(const struct ovl_config *c, const char *mountpoint, struct
 
 	if (!s)
 		return err_set(err, -ENOMEM, "mount '%s'", mountpoint);
-	s->threads = c->threads ? c->threads : THREADS_DEFAULT;
 	ovl_trace_set(c->debug);
 	/* Modes are what the requests say, whatever whoever started us has masked. */
 	(void)umask(0);
 	r = ovl_fs_open(c, &s->fs, err);
+	if (r == 0)
+		s->threads = c->threads		       ? c->threads
+			     : waits_for_others(s->fs) ? THREADS_LAZY
+						       : THREADS_DEFAULT;
 	if (r == 0)
 		choose_data_path(s->fs, c);
 	if (r == 0)

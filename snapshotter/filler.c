@@ -79,18 +79,23 @@ static void unref(struct filler *f, struct open_layer *o)
 }
 
 /* It is complete or gone: who works with it still may, nobody finds it any more. */
+static void unlist_locked(struct filler *f, struct open_layer *o)
+{
+	struct open_layer **p = &f->layers;
+
+	if (!o->listed)
+		return;
+	while (*p != o)
+		p = &(*p)->next;
+	*p = o->next;
+	o->listed = false;
+	unref_locked(o);
+}
+
 static void unlist(struct filler *f, struct open_layer *o)
 {
 	(void)pthread_mutex_lock(&f->lock);
-	if (o->listed) {
-		struct open_layer **p = &f->layers;
-
-		while (*p != o)
-			p = &(*p)->next;
-		*p = o->next;
-		o->listed = false;
-		unref_locked(o);
-	}
+	unlist_locked(f, o);
 	(void)pthread_mutex_unlock(&f->lock);
 }
 
@@ -103,6 +108,11 @@ static int get_layer(struct filler *f, const char *id, struct open_layer **ret, 
 	(void)pthread_mutex_lock(&f->lock);
 	for (o = f->layers; o && strcmp(lazy_layer_id(o->layer), id) != 0; o = o->next)
 		;
+	/* removed, and pulled again: another folder */
+	if (o && !lazy_layer_is_there(o->layer)) {
+		unlist_locked(f, o);
+		o = NULL;
+	}
 	if (!o) {
 		o = calloc(1, sizeof(*o));
 		r = o ? lazy_layer_open(f->store, id, &o->layer, err)

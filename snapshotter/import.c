@@ -143,7 +143,7 @@ static int find_layer(struct import *im, const struct oci_layer_ref *ref, bool l
 	store_blob_path(&ref->desc.digest, path);
 	if (!id || strlen(id) != 64 || !folder_is_there(im->store, id))
 		return 0;
-	if (!(lazy && is_lazy(im->store, id)) && !has(im->store, path))
+	if (is_lazy(im->store, id) ? !lazy : !has(im->store, path))
 		return 0;
 	memcpy(ret->id, id, 65);
 	ret->tar_size = (uint64_t)db_col_int(rows, 1);
@@ -546,7 +546,7 @@ static int is_complete(struct snap_store *store, const struct oci_image *image, 
 	for (size_t i = 0; whole && i < n; i++) {
 		store_blob_path(&layers[i].blob, path);
 		whole = folder_is_there(store, layers[i].id) &&
-			(has(store, path) || (lazy && is_lazy(store, layers[i].id)));
+			(is_lazy(store, layers[i].id) ? lazy : has(store, path));
 	}
 	return r < 0 ? r : whole;
 }

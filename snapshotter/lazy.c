@@ -60,7 +60,7 @@ bool lazy_layer_is_there(const struct lazy_layer *l)
 	       fstat(l->dir_fd, &b) == 0 && a.st_ino == b.st_ino;
 }
 
-static int read_spans(int dir, struct oci_spans **ret, struct err *err)
+int lazy_read_spans(int dir, struct oci_spans **ret, struct err *err)
 {
 	char *text cleanup_free = NULL;
 	size_t len = 0;
@@ -70,7 +70,7 @@ static int read_spans(int dir, struct oci_spans **ret, struct err *err)
 }
 
 /* Both files speak of the same parts of the same tar. */
-static int check_files(const struct lazy_layer *l, struct err *err)
+int lazy_check_files(const struct lazy_layer *l, struct err *err)
 {
 	size_t n = oci_spans_count(l->spans);
 
@@ -125,7 +125,7 @@ static int open_files(struct lazy_layer *l, struct err *err)
 				       : err_set(err, -errno, "open 'present'");
 	r = erofs_presence_open(fd, true, &l->present, err);
 	if (r == 0)
-		r = read_spans(l->dir_fd, &l->spans, err);
+		r = lazy_read_spans(l->dir_fd, &l->spans, err);
 	if (r == 0)
 		r = lazy_source_read(l->dir_fd, l, err);
 	if (r < 0)
@@ -135,7 +135,7 @@ static int open_files(struct lazy_layer *l, struct err *err)
 	if (l->data_fd < 0 || l->blob_fd < 0)
 		return err_set(err, -errno, "open '%s'", l->data_fd < 0 ? "data" : "blob");
 	l->busy = calloc(oci_spans_count(l->spans), 1);
-	return l->busy ? check_files(l, err) : err_set(err, -ENOMEM, "open layer");
+	return l->busy ? lazy_check_files(l, err) : err_set(err, -ENOMEM, "open layer");
 }
 
 int lazy_layer_open(struct snap_store *store, const char *id, struct lazy_layer **ret,
@@ -315,102 +315,6 @@ int lazy_layer_missing(struct lazy_layer *l, uint64_t max, uint64_t *ret_off, ui
 	*ret_off = erofs_presence_start(l->present, i);
 	*ret_len = erofs_presence_start(l->present, k) - *ret_off;
 	return 1;
-}
-
-static int open_status(struct snap_store *store, const char *id, struct lazy_layer *l,
-		       struct err *err)
-{
-	char path[STORE_PATH_MAX];
-	int dir cleanup_close = -1, fd cleanup_close = -1, r;
-
-	store_layer_path(id, NULL, path);
-	dir = openat(store->root_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	fd = dir < 0 ? -1 : openat(dir, "present", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return errno == ENOENT ? -ENOENT : err_set(err, -errno, "open '%s'", path);
-	r = erofs_presence_open(fd, false, &l->present, err);
-	if (r == 0)
-		r = read_spans(dir, &l->spans, err);
-	if (r == 0)
-		r = lazy_source_read(dir, l, err);
-	(void)snprintf(l->id, sizeof(l->id), "%s", id);
-	return r < 0 ? r : check_files(l, err);
-}
-
-int lazy_status(struct snap_store *store, const char *id, struct lazy_status *ret, struct err *err)
-{
-	struct lazy_layer l = {.data_fd = -1, .blob_fd = -1};
-	struct lazy_status s = {.size = 0};
-	int r = open_status(store, id, &l, err);
-
-	if (r == 0) {
-		s.size = l.desc.size;
-		s.spans = oci_spans_count(l.spans);
-		s.background = l.background;
-		s.condemned = erofs_presence_is_condemned(l.present);
-		for (size_t i = 0; i < s.spans; i++) {
-			const struct oci_span *x = oci_spans_get(l.spans, i);
-			const struct oci_span *next = oci_spans_get(l.spans, i + 1);
-
-			if (!erofs_presence_has(l.present, i))
-				continue;
-			s.present++;
-			s.fetched += (next ? next->in : s.size) - x->in;
-		}
-		*ret = s;
-	}
-	for (size_t i = 0; i < l.n_places; i++) {
-		free(l.places[i].spec);
-		free(l.places[i].authfile);
-	}
-	erofs_presence_close(l.present);
-	oci_spans_free(l.spans);
-	if (r == -ENOENT)
-		return 0;
-	return r < 0 ? err_wrap(err, r, "layer %s", id) : 1;
-}
-
-int lazy_chain_progress(struct snap_store *store, const char *chain, struct lazy_progress *ret,
-			struct err *err)
-{
-	struct lazy_progress p = {.needed = 0};
-	struct db_rows *rows cleanup_db_rows = NULL;
-	int r = db_query(store->db,
-			 "SELECT c.layer, l.state, (SELECT max(size) FROM layer_blobs b WHERE"
-			 " b.layer = c.layer) FROM chain_layers c JOIN layers l ON l.id = c.layer"
-			 " WHERE c.chain = ? ORDER BY c.pos",
-			 DB_ARGS(db_text(chain)), &rows, err);
-
-	while (r == 0 && (r = db_next(rows, err)) > 0) {
-		uint64_t size = (uint64_t)db_col_int(rows, 2);
-		struct lazy_status s = {.size = size, .fetched = size};
-
-		r = 0;
-		if (strcmp(db_col_text(rows, 1), "complete") != 0) {
-			r = lazy_status(store, db_col_text(rows, 0), &s, err);
-			if (r < 0)
-				return r;
-			p.layers += r > 0;
-			r = 0;
-		}
-		p.needed += s.size;
-		p.fetched += s.fetched;
-	}
-	if (r == 0)
-		*ret = p;
-	return r;
-}
-
-int lazy_refuse_kernel(struct snap_store *store, const char *chain, struct err *err)
-{
-	struct lazy_progress p;
-	int r = lazy_chain_progress(store, chain, &p, err);
-
-	if (r == 0 && p.layers > 0)
-		r = err_msg(err, -EOPNOTSUPP,
-			    "%zu of its layers are lazy, and the kernel cannot wait for them",
-			    p.layers);
-	return r;
 }
 
 int lazy_check(struct snap_store *store, const char *id, bool repair, size_t *ret_bad,

@@ -30,6 +30,9 @@ struct lazy_progress {
 int lazy_chain_progress(struct snap_store *store, const char *chain, struct lazy_progress *ret,
 			struct err *err) __attribute__((warn_unused_result));
 
+/* The same of what the snapshot @key stands on; nothing when that is no image. -ENOENT. */
+int lazy_snapshot_progress(struct snap_store *store, const char *key, struct lazy_progress *ret,
+			   struct err *err) __attribute__((warn_unused_result));
 /* The kernel reads the files themselves and nobody is asked: -EOPNOTSUPP when one is lazy. */
 int lazy_refuse_kernel(struct snap_store *store, const char *chain, struct err *err)
 	__attribute__((warn_unused_result));

@@ -35,6 +35,11 @@ struct lazy_layer {
 	struct err failure; /* the last one */
 };
 
+int lazy_read_spans(int dir, struct oci_spans **ret, struct err *err)
+	__attribute__((warn_unused_result));
+/* Do the spans, the map and the source speak of the same layer? -EUCLEAN. */
+int lazy_check_files(const struct lazy_layer *l, struct err *err)
+	__attribute__((warn_unused_result));
 /* Reads the file `source`. */
 int lazy_source_read(int dir, struct lazy_layer *l, struct err *err)
 	__attribute__((warn_unused_result));

@@ -43,7 +43,7 @@ static int push_blob(struct snap_store *store, struct oci_dest *dest,
 	fd = openat(store->root_fd, path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0) {
 		r = err_set(err, -errno, "open '%s/%s'", store->root, path);
-		err_hint(err, "'snap fsck' says what is missing");
+		err_hint(err, "'snap fill' it when it is lazy; 'snap fsck' says what is missing");
 		return r;
 	}
 	return oci_dest_blob(dest, desc, fd, err);

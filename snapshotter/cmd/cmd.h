@@ -89,6 +89,8 @@ void cmd_format_size(uint64_t bytes, char ret[24]);
 /* Takes the writer; prints the document and a newline. */
 int cmd_print_json(struct json_writer *w, struct err *err) __attribute__((warn_unused_result));
 void cmd_json_snapshot(struct json_writer *w, const struct snap_info *info);
+/* The same for an object that is open. */
+void cmd_json_snapshot_members(struct json_writer *w, const struct snap_info *info);
 int cmd_print_mounts(struct cmd_context *c, const char *key, struct err *err)
 	__attribute__((warn_unused_result));
 

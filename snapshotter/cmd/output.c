@@ -59,9 +59,15 @@ int cmd_print_json(struct json_writer *w, struct err *err)
 
 void cmd_json_snapshot(struct json_writer *w, const struct snap_info *info)
 {
+	json_w_object(w);
+	cmd_json_snapshot_members(w, info);
+	json_w_end(w);
+}
+
+void cmd_json_snapshot_members(struct json_writer *w, const struct snap_info *info)
+{
 	char time[40];
 
-	json_w_object(w);
 	json_w_key(w, "key");
 	json_w_string(w, info->key);
 	json_w_key(w, "kind");
@@ -80,7 +86,6 @@ void cmd_json_snapshot(struct json_writer *w, const struct snap_info *info)
 		json_w_key(w, info->labels[i].key);
 		json_w_string(w, info->labels[i].value);
 	}
-	json_w_end(w);
 	json_w_end(w);
 }
 

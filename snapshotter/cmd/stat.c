@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "snapshotter/cmd/cmd.h"
+#include "snapshotter/lazy.h"
 
 static void line(const char *name, const char *value)
 {
@@ -11,17 +12,28 @@ static void line(const char *name, const char *value)
 static int run(struct cmd_context *c, const void *o, int argc, char **argv, struct err *err)
 {
 	struct snap_info info cleanup_snap_info = {.key = NULL};
-	char time[40];
+	struct lazy_progress p = {.needed = 0};
+	char time[40], a[24], b[24];
 	int r = snap_stat(c->store, argv[0], &info, err);
 
 	(void)o;
 	(void)argc;
+	if (r == 0)
+		r = lazy_snapshot_progress(c->store, argv[0], &p, err);
 	if (r < 0)
 		return r;
 	if (c->json) {
 		struct json_writer *w = json_writer_new(JSON_PRETTY);
 
-		cmd_json_snapshot(w, &info);
+		json_w_object(w);
+		cmd_json_snapshot_members(w, &info);
+		json_w_key(w, "needed");
+		json_w_uint(w, p.needed);
+		json_w_key(w, "fetched");
+		json_w_uint(w, p.fetched);
+		json_w_key(w, "lazy_layers");
+		json_w_uint(w, p.layers);
+		json_w_end(w);
 		return cmd_print_json(w, err);
 	}
 	line("key", info.key);
@@ -31,6 +43,11 @@ static int run(struct cmd_context *c, const void *o, int argc, char **argv, stru
 	line("created", time);
 	cmd_format_time(info.updated, time);
 	line("updated", time);
+	if (p.layers > 0) {
+		cmd_format_size(p.fetched, a);
+		cmd_format_size(p.needed, b);
+		(void)printf("fetched  %s of %s, %zu lazy layers\n", a, b, p.layers);
+	}
 	for (size_t i = 0; i < info.n_labels; i++) {
 		(void)printf("label    ");
 		cmd_put_name(stdout, info.labels[i].key);

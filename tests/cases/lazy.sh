@@ -152,6 +152,23 @@ test_background() {
 	same
 	other umount k
 }
+# The image goes while its rest is being fetched, and comes again: the filler lets go of it, and serves the new one.
+test_removed_meanwhile() {
+	published
+	line '{"rate": 500000}'
+	lazily background
+	cmp m/f3 content/f3
+	other umount k
+	other rm k
+	other --quiet rmi m:2
+	other --quiet gc >/dev/null
+	is "$(find other/layers other/blobs -type f | wc -l)" 0 'files behind gc'
+	line '{}'
+	lazily metadata
+	same
+	other --quiet fsck
+	other umount k
+}
 test_wrong_bytes() {
 	published
 	line '{"corrupt": 0.4}'
