@@ -186,9 +186,38 @@ static int sweep_mounts(struct gc *gc, struct err *err)
 	return r;
 }
 
+struct dead {
+	struct gc *gc;
+	struct err *err;
+};
+
+static int take_dead(void *ctx, int tmp_fd, const char *name)
+{
+	struct snap_gc_item item = {
+		.kind = "tmp", .name = name, .why = "left by a process that was killed"};
+	struct dead *d = ctx;
+	int r = take_away(d->gc, tmp_fd, name, &item, d->err);
+
+	return r > 0 ? -ECANCELED : r;
+}
+
+/* What was being made: most commands have swept it before they begin. */
+static int sweep_tmp(struct gc *gc, struct err *err)
+{
+	struct dead d = {.gc = gc, .err = err};
+	int r = store_tmp_sweep(gc->store, take_dead, &d);
+
+	if (r < 0 && !err->msg[0])
+		(void)err_set(err, r, "read '%s/tmp'", gc->store->root);
+	return r < 0 ? r : 0;
+}
+
 static int sweep_files(struct gc *gc, struct err *err)
 {
 	int r = sweep_mounts(gc, err);
+
+	if (r == 0)
+		r = sweep_tmp(gc, err);
 
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]) && r == 0; i++)
 		r = sweep_place(gc, &places[i], err);
@@ -251,6 +280,6 @@ int snap_gc_snapshots(struct snap_store *store, struct err *err)
 	db_rollback(store->db);
 	store_tmp_release(&gc.tmp);
 	if (r == 0)
-		r = store_tmp_sweep(store, false);
+		r = store_tmp_sweep(store, NULL, NULL);
 	return r < 0 ? err_wrap(err, r, "cleanup") : 0;
 }

@@ -8,7 +8,7 @@
  * left. Waits for pulls and commits that are under way.
  */
 struct snap_gc_item {
-	const char *kind; /* "blob", "layer", "chain", "snapshot", "work", "mount" */
+	const char *kind; /* "blob", "layer", "chain", "snapshot", "work", "mount", "tmp" */
 	const char *name; /* digest, number of the snapshot's folder, or name in ROOT/run */
 	uint64_t bytes; /* on disk */
 	const char *why;

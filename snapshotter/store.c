@@ -254,7 +254,7 @@ static int open_database(struct snap_store *store, struct err *err)
 	return 0;
 }
 
-int snap_store_open(const char *root, struct snap_store **ret, struct err *err)
+static int open_store(const char *root, bool sweep, struct snap_store **ret, struct err *err)
 {
 	struct strbuf path CLEANUP(strbuf_release) = STRBUF_INIT;
 	struct snap_store *store = calloc(1, sizeof(*store));
@@ -282,8 +282,8 @@ int snap_store_open(const char *root, struct snap_store **ret, struct err *err)
 		goto bad;
 	}
 	r = open_database(store, err);
-	if (r == 0) {
-		r = store_tmp_sweep(store, false);
+	if (r == 0 && sweep) {
+		r = store_tmp_sweep(store, NULL, NULL);
 		if (r < 0)
 			(void)err_set(err, r, "clean '%s/tmp'", store->root);
 	}
@@ -295,6 +295,16 @@ bad:
 	(void)err_wrap(err, r, "store '%s'", path.s);
 	snap_store_close(store);
 	return r;
+}
+
+int snap_store_open(const char *root, struct snap_store **ret, struct err *err)
+{
+	return open_store(root, true, ret, err);
+}
+
+int snap_store_open_as_it_is(const char *root, struct snap_store **ret, struct err *err)
+{
+	return open_store(root, false, ret, err);
 }
 
 void snap_store_close(struct snap_store *store)

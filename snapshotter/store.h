@@ -29,6 +29,9 @@ struct snap_store;
  * @root: NULL for $SNAP_ROOT, else /var/lib/snap for root and $XDG_DATA_HOME/snap (or
  * ~/.local/share/snap) for others. -EPROTONOSUPPORT when the store is of a newer version.
  */
+/* The same, but what a killed process left in tmp/ stays: for gc, which tells of it. */
+int snap_store_open_as_it_is(const char *root, struct snap_store **ret, struct err *err)
+	__attribute__((warn_unused_result));
 int snap_store_open(const char *root, struct snap_store **ret, struct err *err)
 	__attribute__((warn_unused_result));
 void snap_store_close(struct snap_store *store);

@@ -44,8 +44,12 @@ void store_tmp_release(struct store_tmp *t);
  */
 int store_scratch(struct snap_store *store, const char *name, struct store_tmp **ret,
 		  struct err *err) __attribute__((warn_unused_result));
-/* Removes what dead processes left in tmp/. @dry_run: only counts. Returns how many, or -errno. */
-int store_tmp_sweep(struct snap_store *store, bool dry_run);
+/*
+ * What dead processes left in tmp/ is removed, or with @fn: told, and left to it. Stops at a
+ * negative return of @fn. Returns how many there were, or -errno.
+ */
+typedef int (*store_tmp_fn)(void *ctx, int tmp_fd, const char *name);
+int store_tmp_sweep(struct snap_store *store, store_tmp_fn fn, void *ctx);
 
 /* Renames @from in @t to @to below the root and syncs the directory that has it. -EEXIST. */
 int store_publish(struct store_tmp *t, const char *from, const char *to, struct err *err)

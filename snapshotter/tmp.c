@@ -97,7 +97,7 @@ static bool is_being_removed(const char *name)
 }
 
 /* 1: it was a dead process's. */
-static int sweep_one(struct snap_store *store, const char *name, bool dry_run)
+static int sweep_one(struct snap_store *store, const char *name, store_tmp_fn fn, void *ctx)
 {
 	int fd cleanup_close =
 		openat(store->tmp_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -109,13 +109,13 @@ static int sweep_one(struct snap_store *store, const char *name, bool dry_run)
 		return 0;
 	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0)
 		return 0;
-	if (dry_run)
-		return 1;
+	if (fn) /* while nobody else can think that it is his to take */
+		return fn(ctx, store->tmp_fd, name);
 	r = io_remove_tree(store->tmp_fd, name);
 	return r < 0 && r != -ENOENT ? r : 1;
 }
 
-int store_tmp_sweep(struct snap_store *store, bool dry_run)
+int store_tmp_sweep(struct snap_store *store, store_tmp_fn fn, void *ctx)
 {
 	DIR *dir cleanup_closedir = NULL;
 	struct dirent *d;
@@ -129,7 +129,7 @@ int store_tmp_sweep(struct snap_store *store, bool dry_run)
 
 		if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0)
 			continue;
-		r = sweep_one(store, d->d_name, dry_run);
+		r = sweep_one(store, d->d_name, fn, ctx);
 		if (r < 0)
 			return r;
 		count += r;

@@ -46,6 +46,7 @@ enum cmd_flags {
 	CMD_NO_STORE = 1 << 0, /* does not open the store */
 	CMD_NAMESPACES = 1 << 1, /* works in namespaces of its own: snapshotter/userns.h */
 	CMD_USERNS_TRIES = 1 << 2, /* so for an ordinary user, if he may; without otherwise */
+	CMD_KEEPS_TMP = 1 << 4, /* what a killed process left in tmp/ is not swept first */
 	CMD_FOLLOWS_KEYS = 1 << 3, /* works in the namespaces that its arguments, KEYs, need */
 };
 

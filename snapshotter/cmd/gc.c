@@ -82,6 +82,7 @@ const struct cmd cmd_gc = {
 	.help = "Says what goes and why.",
 	.options = options,
 	.options_size = sizeof(struct options),
-	.flags = CMD_USERNS_TRIES, /* folders that are left may have files of other ids */
+	.flags = CMD_USERNS_TRIES | /* folders that are left may have files of other ids */
+		 CMD_KEEPS_TMP,
 	.run = run,
 };

@@ -71,7 +71,8 @@ static int run(struct cmd_context *c, const struct cmd *cmd, struct cmd_parsed *
 	else if (cmd->flags & CMD_USERNS_TRIES && geteuid() != 0)
 		r = snap_userns_enter(NULL) < 0 ? 0 : r;
 	if (r == 0 && !(cmd->flags & CMD_NO_STORE))
-		r = snap_store_open(c->root, &store, err);
+		r = cmd->flags & CMD_KEEPS_TMP ? snap_store_open_as_it_is(c->root, &store, err)
+					       : snap_store_open(c->root, &store, err);
 	if (cmd->flags & CMD_FOLLOWS_KEYS) {
 		for (int i = 0; i < p->argc && r == 0; i++)
 			r = snap_userns_follow(&store, p->argv[i], err);

@@ -458,6 +458,17 @@ test_labels_that_are_no_mapping() {
 	kill "$server" && wait "$server"
 }
 
+# What 'serve' will do, and why, before it does it
+test_doctor_explains() {
+	snap --json doctor >doctor.json
+	is "$(jq -r '[.checks[].check] | contains(["store", "kernel", "overlayfs", "passthrough", "/dev/fuse", "fusermount3", "snapfs", "EROFS from files", "serve", "runtime", "engine"])' doctor.json)" \
+		true "what is looked at: $(jq -c '[.checks[].check]' doctor.json)"
+	is "$(jq -r '.checks[] | select(.check == "serve") | .detail' doctor.json | cut -d : -f 1)" 'containers by the kernel'
+	# who may not mount is told that, and gets the other engine (no /dev/fuse: tests/cases/rootless_limits.sh)
+	setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin snap --json doctor >doctor.json || :
+	is "$(jq -r '.checks[] | select(.check == "serve") | .detail' doctor.json | cut -c 1-18)" 'containers by FUSE' 'without a privilege'
+}
+
 # Mounts and folders that a killed server leaves are named by gc, and go
 test_gc_takes_what_a_kill_left() {
 	python3 "$LIB/mklayer.py" lay '[D("d"), F("d/a", "one")]'
@@ -469,12 +480,13 @@ test_gc_takes_what_a_kill_left() {
 	kill -9 "$server" && wait "$server" || :
 	snap rm a
 	mkdir -p "$SNAP_ROOT/snapshots/4711/upper" "$SNAP_ROOT/blobs/sha256" "$SNAP_ROOT/run/s99"
+	mkdir "$SNAP_ROOT/tmp/1-2-3" && echo half >"$SNAP_ROOT/tmp/1-2-3/data"
 	echo lost >"$SNAP_ROOT/blobs/sha256/$(printf '0%.0s' {1..64})"
 	is "$(snap --json gc --dry-run | jq -r '.[] | "\(.kind) \(.name | .[:1]) \(.why != "")"' | sort | paste -sd,)" \
-		'blob s true,mount c true,mount s true,snapshot 4 true' 'what gc names'
-	is "$(in_store)" 1 'after a dry run'
+		'blob s true,mount c true,mount s true,snapshot 4 true,tmp 1 true' 'what gc names'
+	is "$(in_store) $(cat "$SNAP_ROOT/tmp/1-2-3/data")" '1 half' 'after a dry run'
 	snap --quiet gc
-	is "$(in_store) $(ls -A "$SNAP_ROOT/run" "$SNAP_ROOT/snapshots" | grep -vc '^/\|^$')" '0 0' 'after gc'
+	is "$(in_store) $(ls -A "$SNAP_ROOT/run" "$SNAP_ROOT/snapshots" "$SNAP_ROOT/tmp" | grep -vc '^/\|^$')" '0 0' 'after gc'
 	is "$(snap --json gc --dry-run | jq -c .)" '[]' 'nothing is left'
 	snap fsck >fsck.out || fail "fsck: $(cat fsck.out)"
 }
