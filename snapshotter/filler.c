@@ -28,6 +28,10 @@
 #define BACKLOG	       64
 #define CALLS_MAX      256 /* at once; more wait in the socket's queue */
 #define IDLE_SECONDS   30
+#define AHEAD_PIECE    (1u << 20) /* bytes of a blob that one request of reading ahead is for */
+#define AHEAD_WORKERS  3
+#define AHEAD_FROM     3 /* orders: reading ahead begins, and 64 MiB of tar are enough */
+#define AHEAD_MAX      6
 #define BACKGROUND_RUN (4u << 20) /* bytes of a blob in one request */
 #define LOG_MAX	       (1 << 20) /* bytes of run/fill.log, when a filler starts */
 
@@ -36,6 +40,10 @@ struct open_layer {
 	struct lazy_layer *layer;
 	unsigned int refs; /* under lock: of the list, and of who works with it */
 	bool listed; /* under lock */
+	/* Reading ahead, under lock: what of the tar is to be had, and how many bring it. */
+	uint64_t ahead_next, ahead_end;
+	unsigned int ahead_workers,
+		ahead_order; /* order: log2 of MiB; grows with each piece in order */
 };
 
 struct filler {
@@ -176,6 +184,95 @@ static int complete(struct filler *f, struct open_layer *o, struct err *err)
 	return r == 0 ? finish_layer(f, o, err) : r;
 }
 
+struct ahead {
+	struct filler *f;
+	struct open_layer *o;
+};
+
+static void *read_ahead(void *ctx)
+{
+	struct ahead *a = ctx;
+	struct open_layer *o = a->o;
+	struct err err = ERR_INIT;
+	int r = 0;
+
+	for (;;) {
+		uint64_t off, end;
+
+		(void)pthread_mutex_lock(&a->f->lock);
+		off = o->ahead_next;
+		if (r < 0 || off >= o->ahead_end)
+			break;
+		end = lazy_layer_piece(o->layer, off, AHEAD_PIECE);
+		o->ahead_next = end;
+		(void)pthread_mutex_unlock(&a->f->lock);
+		/* who needs it will hear of it */
+		r = lazy_layer_fill(o->layer, off, end - off, ovl_lazy_seconds(), &err);
+	}
+	o->ahead_workers--;
+	unref_locked(o);
+	(void)pthread_mutex_unlock(&a->f->lock);
+	a->f->calls--;
+	free(a);
+	return NULL;
+}
+
+/* Under lock. */
+static void start_ahead_locked(struct filler *f, struct open_layer *o)
+{
+	struct ahead *a = malloc(sizeof(*a));
+	pthread_attr_t detached;
+	pthread_t thread;
+
+	if (!a || pthread_attr_init(&detached) != 0) {
+		free(a);
+		return;
+	}
+	*a = (struct ahead){.f = f, .o = o};
+	(void)pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+	if (pthread_create(&thread, &detached, read_ahead, a) == 0) {
+		o->refs++;
+		o->ahead_workers++;
+		f->calls++;
+	} else {
+		free(a);
+	}
+	(void)pthread_attr_destroy(&detached);
+}
+
+/*
+ * Somebody misses what is at @off. Who reads in the order of the tar, as one does who reads much,
+ * gets what follows brought meanwhile, each time twice as far; who jumps gets only what he asks
+ * for.
+ */
+static void plan_ahead(struct filler *f, struct open_layer *o, uint64_t off, uint64_t len)
+{
+	bool follows = lazy_layer_follows(o->layer, off);
+	uint64_t start = off + len, end;
+
+	(void)pthread_mutex_lock(&f->lock);
+	if (!follows)
+		o->ahead_order /= 2;
+	else if (o->ahead_order < AHEAD_MAX)
+		o->ahead_order++;
+	if (o->ahead_order >= AHEAD_FROM) {
+		end = start + ((uint64_t)1 << (20 + o->ahead_order));
+		/* elsewhere than before, or further */
+		if (start < o->ahead_next && o->ahead_next <= end)
+			start = o->ahead_next;
+		o->ahead_next = start;
+		o->ahead_end = end < lazy_layer_size(o->layer) ? end : lazy_layer_size(o->layer);
+		while (o->ahead_workers < AHEAD_WORKERS && o->ahead_next < o->ahead_end) {
+			unsigned int before = o->ahead_workers;
+
+			start_ahead_locked(f, o);
+			if (o->ahead_workers == before)
+				break;
+		}
+	}
+	(void)pthread_mutex_unlock(&f->lock);
+}
+
 static int answer(struct filler *f, const struct ovl_lazy_question *q, struct err *err)
 {
 	struct open_layer *o = NULL;
@@ -203,6 +300,7 @@ static int answer(struct filler *f, const struct ovl_lazy_question *q, struct er
 		r = complete(f, o, err);
 	} else {
 		f->demands++;
+		plan_ahead(f, o, q->off, q->len);
 		r = lazy_layer_fill(o->layer, q->off, q->len, ovl_lazy_seconds(), err);
 		f->demands--;
 		if (r == 0 && lazy_layer_missing(o->layer, 1, &(uint64_t){0}, &(uint64_t){0}) == 0)

@@ -45,6 +45,11 @@ const char *lazy_layer_id(const struct lazy_layer *l)
 	return l->id;
 }
 
+uint64_t lazy_layer_size(const struct lazy_layer *l)
+{
+	return oci_spans_tar_size(l->spans);
+}
+
 bool lazy_layer_is_background(const struct lazy_layer *l)
 {
 	return l->background;
@@ -315,6 +320,23 @@ int lazy_layer_missing(struct lazy_layer *l, uint64_t max, uint64_t *ret_off, ui
 	*ret_off = erofs_presence_start(l->present, i);
 	*ret_len = erofs_presence_start(l->present, k) - *ret_off;
 	return 1;
+}
+
+bool lazy_layer_follows(const struct lazy_layer *l, uint64_t off)
+{
+	size_t i = erofs_presence_find(l->present, off);
+
+	return i > 0 && erofs_presence_has(l->present, i - 1);
+}
+
+uint64_t lazy_layer_piece(const struct lazy_layer *l, uint64_t off, uint64_t max)
+{
+	size_t i = erofs_presence_find(l->present, off), k = i + 1;
+	const struct oci_span *first = oci_spans_get(l->spans, i), *x;
+
+	while ((x = oci_spans_get(l->spans, k)) && x->in + x->in_len - first->in <= max)
+		k++;
+	return erofs_presence_start(l->present, k);
 }
 
 int lazy_check(struct snap_store *store, const char *id, bool repair, size_t *ret_bad,

@@ -50,6 +50,7 @@ int lazy_layer_open(struct snap_store *store, const char *id, struct lazy_layer 
 		    struct err *err) __attribute__((warn_unused_result));
 void lazy_layer_close(struct lazy_layer *l); /* NULL is fine */
 const char *lazy_layer_id(const struct lazy_layer *l);
+uint64_t lazy_layer_size(const struct lazy_layer *l); /* of the tar */
 bool lazy_layer_is_background(const struct lazy_layer *l);
 /* Is its folder still in the store? */
 bool lazy_layer_is_there(const struct lazy_layer *l);
@@ -62,6 +63,11 @@ int lazy_layer_fill(struct lazy_layer *l, uint64_t off, uint64_t len, unsigned i
 		    struct err *err) __attribute__((warn_unused_result));
 /* The first bytes that are missing: 1, or 0: nothing is. At most @max bytes of blob in one go. */
 int lazy_layer_missing(struct lazy_layer *l, uint64_t max, uint64_t *ret_off, uint64_t *ret_len);
+/* Is the span in front of the one at @off there? Then somebody reads in the order of the tar. */
+bool lazy_layer_follows(const struct lazy_layer *l, uint64_t off);
+/* Where the spans end that start at @off and have at most @max bytes of blob together; at least
+ * one. */
+uint64_t lazy_layer_piece(const struct lazy_layer *l, uint64_t off, uint64_t max);
 /*
  * Everything is there: verifies the tar as a whole, the index against what the tar gives, and the
  * blob, and makes it an ordinary layer. -EUCLEAN: it is not what it said, nothing of it is read any

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A bad line to a registry: HTTP in front of 127.0.0.1:PORT on a free port, which it prints, then one line a request,
    "PATH STATUS RANGE BYTES".   proxy.py PORT CONTROL
-   CONTROL is a file of JSON that is read for every request: rate (bytes a second), latency (seconds before an answer),
+   CONTROL is a file of JSON that is read for every request: rate (bytes a second, of all together), latency (seconds before an answer),
    drop (share of answers that end half way), corrupt (share of ranges with one wrong bit), down (connections
    are closed at once). A seed makes the random choices the same in each run."""
 import http.client
@@ -22,6 +22,16 @@ def chance(share):
         return rng.random() < share
 
 
+free = [0.0]  # when the line is
+
+
+def pace(n, rate):
+    with lock:
+        free[0] = max(free[0], time.monotonic()) + n / rate
+        wait = free[0] - time.monotonic()
+    time.sleep(max(0, wait))
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -36,7 +46,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         time.sleep(how.get("latency", 0))
         c = http.client.HTTPConnection("127.0.0.1", upstream)
-        c.request(self.command, self.path, headers={k: v for k, v in self.headers.items() if k.lower() != "host"})
+        c.putrequest(self.command, self.path, skip_accept_encoding=True)
+        for k, v in self.headers.items():  # some come several times
+            if k.lower() != "host":
+                c.putheader(k, v)
+        c.endheaders()
         r = c.getresponse()
         body = r.read()
         self.send_response(r.status)
@@ -51,14 +65,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if is_blob and chance(how.get("drop", 0)):
             body = body[:len(body) // 2]
             self.close_connection = True
-        sent, rate, start = 0, how.get("rate", 0), time.monotonic()
+        sent, rate = 0, how.get("rate", 0)
         try:
             while sent < len(body):
                 piece = body[sent:sent + 65536]
                 self.wfile.write(piece)
                 sent += len(piece)
                 if rate:
-                    time.sleep(max(0, sent / rate - (time.monotonic() - start)))
+                    pace(len(piece), rate)
         except OSError:
             self.close_connection = True
         with lock:
