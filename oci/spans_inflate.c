@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <inttypes.h>
+#include <isa-l/igzip_lib.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
 #include <zstd.h>
 
 #include "base/cleanup.h"
@@ -95,7 +95,7 @@ static int run_fresh(struct filler *f, struct err *err)
 }
 
 /* The window, and the bits of a byte that the span before ends in. */
-static int start_inside(struct filler *f, z_stream *z, struct err *err)
+static int start_inside(struct filler *f, struct inflate_state *z, struct err *err)
 {
 	const struct oci_span *x = f->x;
 	uint8_t *window = f->outbuf; /* free until the first output */
@@ -104,21 +104,25 @@ static int start_inside(struct filler *f, z_stream *z, struct err *err)
 
 	if (ZSTD_isError(n) || n != x->window_raw)
 		return bad(err, "the window is damaged");
+	if (isal_inflate_set_dict(z, window, (uint32_t)n) != COMP_OK)
+		return bad(err, "the window");
 	if (x->bits) {
 		int r = take_input(f, err);
 
 		if (r < 0)
 			return r;
-		if (f->len == 0 || inflatePrime(z, x->bits, *f->p >> (8 - x->bits)) != Z_OK)
+		if (f->len == 0)
 			return bad(err, "too few");
+		z->read_in = *f->p >> (8 - x->bits);
+		z->read_in_length = x->bits;
 		f->p++;
 		f->len--;
 	}
-	return inflateSetDictionary(z, window, (uInt)n) == Z_OK ? 0 : bad(err, "the window");
+	return 0;
 }
 
 /* Until the span is full or the member ends: then 1. */
-static int run_deflate(struct filler *f, z_stream *z, struct err *err)
+static int run_deflate(struct filler *f, struct inflate_state *z, struct err *err)
 {
 	while (!is_done(f)) {
 		size_t had;
@@ -127,50 +131,56 @@ static int run_deflate(struct filler *f, z_stream *z, struct err *err)
 		if (r < 0)
 			return r;
 		had = f->len;
-		z->next_in = (Bytef *)(uintptr_t)f->p;
-		z->avail_in = (uInt)f->len;
+		z->next_in =
+			(uint8_t *)(uintptr_t)f->p; /* not written to, whatever its type says */
+		z->avail_in = (uint32_t)f->len;
 		z->next_out = f->outbuf;
 		z->avail_out = OUT_CHUNK;
-		code = inflate(z, Z_NO_FLUSH);
+		code = isal_inflate(z);
+		if (code < 0)
+			return bad(err, "bad data");
 		f->p = z->next_in;
 		f->len = z->avail_in;
-		if (code != Z_OK && code != Z_STREAM_END && code != Z_BUF_ERROR)
-			return bad(err, z->msg ? z->msg : "bad data");
-		if (code != Z_STREAM_END && had == f->len && z->avail_out == OUT_CHUNK)
+		if (z->block_state != ISAL_BLOCK_FINISH && had == f->len &&
+		    z->avail_out == OUT_CHUNK)
 			return bad(err, "too few");
 		r = take_output(f, OUT_CHUNK - z->avail_out, err);
 		if (r < 0)
 			return r;
-		if (code == Z_STREAM_END)
+		if (z->block_state == ISAL_BLOCK_FINISH)
 			return 1;
 	}
 	return 0;
 }
 
+/* Another member follows in the same span. */
+static int run_next_member(struct filler *f, const struct inflate_state *z, struct err *err)
+{
+	/* igzip reads ahead, maybe out of an earlier buffer: counted, and read again */
+	uint64_t ahead = f->len + (uint64_t)(z->read_in_length > 0 ? z->read_in_length : 0) / 8;
+	uint64_t behind = f->in - ahead + GZIP_TRAILER;
+
+	if (ahead > f->in || behind > f->x->in_len)
+		return bad(err, "too few");
+	f->in = behind;
+	f->len = 0;
+	return run_fresh(f, err);
+}
+
 static int run_inside(struct filler *f, struct err *err)
 {
-	z_stream z = {.avail_in = 0};
+	struct inflate_state *z cleanup_free = malloc(sizeof(*z));
 	int r;
 
-	if (inflateInit2(&z, -15) != Z_OK)
+	if (!z)
 		return err_set(err, -ENOMEM, "inflate");
-	r = start_inside(f, &z, err);
+	isal_inflate_init(z);
+	r = start_inside(f, z, err);
 	if (r == 0)
-		r = run_deflate(f, &z, err);
-	(void)inflateEnd(&z);
+		r = run_deflate(f, z, err);
 	if (r <= 0 || is_done(f))
 		return r < 0 ? r : 0;
-	/* another member follows in the same span */
-	for (size_t skip = GZIP_TRAILER; skip > 0; skip--) {
-		r = take_input(f, err);
-		if (r < 0)
-			return r;
-		if (f->len == 0)
-			return bad(err, "too few");
-		f->p++;
-		f->len--;
-	}
-	return run_fresh(f, err);
+	return run_next_member(f, z, err);
 }
 
 int oci_spans_inflate(const struct oci_spans *s, size_t i, int blob_fd, int data_fd,

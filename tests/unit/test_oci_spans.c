@@ -157,23 +157,28 @@ END_TEST
 /* Members of all lengths, an empty one among them, and padding behind the last. */
 START_TEST(test_members)
 {
-	struct made m;
-	size_t pos = 0;
+	for (size_t grow = 2; grow < 9; grow++) {
+		struct made m;
+		size_t pos = 0;
 
-	new_tar(&m, 2000000);
-	for (size_t n = 1; pos < m.tar_len; n = n * 3 + 1) {
-		size_t len = n % 400000 < m.tar_len - pos ? n % 400000 : m.tar_len - pos;
+		new_tar(&m, 1000000 + number() % 9999);
+		for (size_t n = 1; pos < m.tar_len; n = n * grow + number() % 100) {
+			size_t len = n % 150000 < m.tar_len - pos ? n % 150000 : m.tar_len - pos;
+			int level = (int)(n % 9) + 1;
 
-		m.blob_len += gzip(m.tar + pos, len, m.blob + m.blob_len, 2 * len + 1000, 6);
-		m.blob_len += gzip(m.tar, 0, m.blob + m.blob_len, 100, 6);
-		pos += len;
+			m.blob_len +=
+				gzip(m.tar + pos, len, m.blob + m.blob_len, 2 * len + 1000, level);
+			if (n % 2)
+				m.blob_len += gzip(m.tar, 0, m.blob + m.blob_len, 100, 6);
+			pos += len;
+		}
+		memset(m.blob + m.blob_len, 0, 300);
+		m.blob_len += grow * 40;
+		make_spans(&m, OCI_GZIP);
+		ck_assert_uint_gt(oci_spans_count(m.spans), 5);
+		check_each(&m);
+		made_release(&m);
 	}
-	memset(m.blob + m.blob_len, 0, 300);
-	m.blob_len += 300;
-	make_spans(&m, OCI_GZIP);
-	ck_assert_uint_gt(oci_spans_count(m.spans), 5);
-	check_each(&m);
-	made_release(&m);
 }
 END_TEST
 
