@@ -367,6 +367,21 @@ static void look_at_layer(struct filler *f, const char *id)
 		unref(f, o);
 }
 
+/* A filler that was killed while it made a layer an ordinary one. */
+static void clean_layer(struct filler *f, const char *id)
+{
+	char path[STORE_PATH_MAX];
+	int dir cleanup_close = -1;
+
+	store_layer_path(id, "source", path);
+	if (faccessat(f->store->root_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+		return;
+	store_layer_path(id, NULL, path);
+	dir = openat(f->store->root_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (dir >= 0)
+		lazy_drop_rest(dir);
+}
+
 static void look_at_store(struct filler *f)
 {
 	int fd = openat(f->store->root_fd, "layers/sha256", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -381,6 +396,8 @@ static void look_at_store(struct filler *f)
 		store_layer_path(d->d_name, "present", path);
 		if (faccessat(f->store->root_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 			look_at_layer(f, d->d_name);
+		else
+			clean_layer(f, d->d_name);
 	}
 }
 

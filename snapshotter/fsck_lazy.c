@@ -32,10 +32,14 @@ int fsck_lazy(struct fsck *f, const char *id, struct err *err)
 	store_layer_path(id, "present", path);
 	if (faccessat(f->store->root_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
 		return 0;
-	f->result.checked++;
 	r = lazy_check(f->store, id, f->repair, &bad, &why);
 	if (r == 0)
 		r = lazy_status(f->store, id, &status, &why);
+	else if (r == -ENOENT)
+		r = 0;
+	if (r == 0) /* it has just become complete */
+		return 0;
+	f->result.checked++;
 	if (r < 0)
 		r = fsck_report(f, SNAP_FSCK_BROKEN, "layer", id, err,
 				"it is lazy, and %.300s: 'snap rmi' its image and pull it again",

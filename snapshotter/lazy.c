@@ -15,7 +15,7 @@
 #include "base/log.h"
 #include "snapshotter/lazy_private.h"
 
-#define ROUNDS 3 /* through all places, when what they send is not right */
+#define ROUNDS 8 /* through all places, when what they send is not right */
 
 void lazy_layer_close(struct lazy_layer *l)
 {

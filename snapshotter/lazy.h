@@ -82,6 +82,9 @@ int lazy_layer_finish(struct lazy_layer *l, struct snap_store *store, struct err
 int lazy_layer_adopt(struct snap_store *store, const char *id, int data_fd, struct err *err)
 	__attribute__((warn_unused_result));
 
+/* What is of no use in the folder @dir of a layer that is not lazy any more. */
+void lazy_drop_rest(int dir);
+
 /* Where a lazy layer's bytes come from: text of the file `source`. */
 struct lazy_source {
 	const char *spec; /* as the pull had it, with an absolute path */

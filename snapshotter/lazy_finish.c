@@ -131,18 +131,22 @@ static int set_state(struct snap_store *store, const char *id, const char *state
 		      DB_ARGS(db_text(state), db_text(id)), err);
 }
 
-/* The map goes last: with it there, everything is done again. */
+/*
+ * Without the map it is an ordinary layer: that goes first. What a kill leaves of the others is
+ * removed by the next filler.
+ */
 static int drop_files(int dir, struct err *err)
 {
-	static const char *const names[] = {"blob", "source", "present"};
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (i == 2 && io_sync_dir(dir) < 0)
-			return err_set(err, -EIO, "sync layer");
-		if (unlinkat(dir, names[i], 0) < 0 && errno != ENOENT)
-			return err_set(err, -errno, "remove '%s'", names[i]);
-	}
+	if (unlinkat(dir, "present", 0) < 0 && errno != ENOENT)
+		return err_set(err, -errno, "remove 'present'");
+	lazy_drop_rest(dir);
 	return io_sync_dir(dir) < 0 ? err_set(err, -EIO, "sync layer") : 0;
+}
+
+void lazy_drop_rest(int dir)
+{
+	(void)unlinkat(dir, "blob", 0);
+	(void)unlinkat(dir, "source", 0);
 }
 
 int lazy_layer_finish(struct lazy_layer *l, struct snap_store *store, struct err *err)

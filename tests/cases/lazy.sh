@@ -171,7 +171,7 @@ test_removed_meanwhile() {
 }
 test_wrong_bytes() {
 	published
-	line '{"corrupt": 0.4}'
+	line '{"corrupt": 0.25}'
 	export SNAP_FILL_TIMEOUT=20
 	lazily metadata
 	find m -type f -print0 | xargs -0 -P 4 -n 3 cat >/dev/null
