@@ -169,7 +169,7 @@ static int run_next_member(struct filler *f, const struct inflate_state *z, stru
 
 static int run_inside(struct filler *f, struct err *err)
 {
-	struct inflate_state *z cleanup_free = malloc(sizeof(*z));
+	struct inflate_state *z cleanup_free = calloc(1, sizeof(*z));
 	int r;
 
 	if (!z)

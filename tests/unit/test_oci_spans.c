@@ -172,7 +172,7 @@ START_TEST(test_members)
 				m.blob_len += gzip(m.tar, 0, m.blob + m.blob_len, 100, 6);
 			pos += len;
 		}
-		memset(m.blob + m.blob_len, 0, 300);
+		memset(m.blob + m.blob_len, 0, 400);
 		m.blob_len += grow * 40;
 		make_spans(&m, OCI_GZIP);
 		ck_assert_uint_gt(oci_spans_count(m.spans), 5);
