@@ -16,7 +16,8 @@
 #include "snapshotter/import.h"
 #include "snapshotter/lazy_import.h"
 
-#define JOBS_MAX 16 /* each layer is a pipeline of threads already */
+#define LAZY_JOBS 6
+#define JOBS_MAX  16 /* each layer is a pipeline of threads already */
 
 struct puller {
 	struct import *im;
@@ -88,6 +89,9 @@ static unsigned int job_count(const struct puller *p)
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	size_t n = p->opt->jobs ? p->opt->jobs : (size_t)(cpus < 1 ? 1 : cpus);
 
+	/* a lazy index is small: what is waited for is the line */
+	if (p->offer && !p->opt->jobs && n < LAZY_JOBS)
+		n = LAZY_JOBS;
 	if (n > JOBS_MAX)
 		n = JOBS_MAX;
 	if (n > p->image->n_layers)
