@@ -266,6 +266,19 @@ static int place(struct ovl_fs *fs, struct copy *c)
 	return r;
 }
 
+/* Its other names shall find it after a remount, too, when the number is not the inode's own. */
+static int save_place(struct ovl_fs *fs, const struct copy *c)
+{
+	const struct ovl_layer *l = c->from->layer;
+	dev_t foreign = l->image || c->st.st_dev == l->dev ? 0 : c->st.st_dev;
+	char value[64];
+	int len = snprintf(value, sizeof(value), "%u:%llx:%llu", l->batch,
+			   (unsigned long long)foreign, (unsigned long long)c->st.st_ino);
+
+	return ovl_sys_setxattr(fs->work_fd, c->temp, fs->mark[OVL_MARK_PLACE], value, (size_t)len,
+				0);
+}
+
 /* What the copy may take: what a sparse one lacks of its length, it will not have. */
 static uint64_t size_of_copy(const struct copy *c)
 {
@@ -306,6 +319,8 @@ static int copy_one(struct ovl_fs *fs, struct ovl_node *n, struct ovl_node *pare
 
 		r = ovl_sys_setxattr(fs->work_fd, c.temp, fs->mark[OVL_MARK_NLINK], value,
 				     (size_t)len, 0);
+		if (r == 0 && ovl_number_is_dynamic(fs->numbers, n->number))
+			r = save_place(fs, &c);
 		if (r == -EPERM || r == -EOPNOTSUPP)
 			r = 0;
 	}

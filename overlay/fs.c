@@ -48,12 +48,12 @@ static bool may_trusted(const struct ovl_fs *fs)
 	return true;
 }
 
-static void set_marks(struct ovl_fs *fs)
+void ovl_marks_init(struct ovl_fs *fs)
 {
 	static const char *const names[OVL_MARK_COUNT] = {
 		[OVL_MARK_OPAQUE] = "opaque",	 [OVL_MARK_REDIRECT] = "redirect",
 		[OVL_MARK_IMPURE] = "impure",	 [OVL_MARK_ORIGIN] = "snap.origin",
-		[OVL_MARK_NLINK] = "snap.nlink",
+		[OVL_MARK_NLINK] = "snap.nlink", [OVL_MARK_PLACE] = "snap.place",
 	};
 	const char *prefix = may_trusted(fs) ? OVL_XATTR_TRUSTED : OVL_XATTR_USER;
 
@@ -236,13 +236,14 @@ int ovl_fs_open(const struct ovl_config *c, struct ovl_fs **ret, struct err *err
 		r = copy_idmaps(fs, c, err);
 	if (r == 0 && fs->has_upper)
 		r = ovl_work_open(fs, c, err);
+	else
+		ovl_marks_init(fs);
 	if (r == 0) {
 		r = ovl_quota_open(fs, c->quota_bytes, c->quota_inodes);
 		if (r < 0)
 			(void)err_set(err, r, "count what upper directory '%s' holds", c->upper);
 	}
 	if (r == 0) {
-		set_marks(fs);
 		r = make_root(fs, err);
 	}
 	if (r < 0) {

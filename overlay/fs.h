@@ -77,6 +77,7 @@ enum ovl_mark {
 	OVL_MARK_IMPURE,
 	OVL_MARK_ORIGIN,
 	OVL_MARK_NLINK,
+	OVL_MARK_PLACE, /* work/links: the lower file that a dynamic number is of */
 	OVL_MARK_COUNT
 };
 
@@ -125,6 +126,9 @@ struct ovl_listings *ovl_listings_new(void);
 void ovl_listings_free(struct ovl_fs *fs, struct ovl_listings *l); /* NULL is fine */
 int ovl_fs_open(const struct ovl_config *c, struct ovl_fs **ret, struct err *err) OVL_MUST;
 void ovl_fs_close(struct ovl_fs *fs); /* NULL is fine */
+/* Names of the marks: of root's xattrs, or of anybody's. Asks the work directory, if there is one.
+ */
+void ovl_marks_init(struct ovl_fs *fs);
 /* work.c: the work directory. */
 int ovl_work_open(struct ovl_fs *fs, const struct ovl_config *c, struct err *err) OVL_MUST;
 void ovl_work_close(struct ovl_fs *fs);

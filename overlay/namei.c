@@ -33,8 +33,11 @@ int ovl_origin_set(struct ovl_fs *fs, int fd, const char *name, uint64_t number,
 {
 	char buf[24];
 	int n = snprintf(buf, sizeof(buf), "%" PRIu64, number);
-	int r = ovl_sys_setxattr(fd, name, fs->mark[OVL_MARK_ORIGIN], buf, (size_t)n, 0);
+	int r = ovl_number_written(fs->numbers, number);
 
+	if (r < 0)
+		return r;
+	r = ovl_sys_setxattr(fd, name, fs->mark[OVL_MARK_ORIGIN], buf, (size_t)n, 0);
 	/*
 	 * user.* cannot be on symlinks and special files: then we remember it, for the kernel knows
 	 * the node by this number. At the next mount it is another one, nothing else.

@@ -383,7 +383,9 @@ again:
 		if (lookup)
 			ovl_node_forget(fs, n, 1);
 		ovl_node_unref(fs, n);
-		e->number = ovl_number_fresh(fs->numbers);
+		r = ovl_number_fresh(fs->numbers, &e->number);
+		if (r < 0)
+			goto out;
 		if (made)
 			made->number = e->number;
 		goto again;

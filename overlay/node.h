@@ -88,8 +88,16 @@ void ovl_numbers_free(struct ovl_numbers *m);
  */
 int ovl_number(struct ovl_numbers *m, unsigned int batch, uint64_t ino, dev_t foreign,
 	       uint64_t *ret) OVL_MUST;
-/* A number nobody has. */
-uint64_t ovl_number_fresh(struct ovl_numbers *m);
+/* A number nobody has. -EOVERFLOW: there are none left (two batches of them). */
+int ovl_number_fresh(struct ovl_numbers *m, uint64_t *ret) OVL_MUST;
+/* Reads work/numbers: what was written down by earlier mounts is given out no more. */
+int ovl_numbers_keep(struct ovl_numbers *m, int work_fd, bool sync) OVL_MUST;
+/* Before @number is written to the upper or to work: work/numbers says so first. */
+int ovl_number_written(struct ovl_numbers *m, uint64_t number) OVL_MUST;
+bool ovl_number_is_dynamic(const struct ovl_numbers *m, uint64_t number);
+/* What an earlier mount gave to a host inode, for ovl_number(). */
+int ovl_number_restore(struct ovl_numbers *m, unsigned int batch, uint64_t ino, dev_t foreign,
+		       uint64_t number) OVL_MUST;
 /* Copied-up hard links by number: the host inode of work/links/NUMBER; 0: none. */
 int ovl_links_add(struct ovl_numbers *m, uint64_t number, uint64_t host_ino) OVL_MUST;
 uint64_t ovl_links_find(struct ovl_numbers *m, uint64_t number);

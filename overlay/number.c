@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "base/cleanup.h"
 #include "overlay/node.h"
 
 /*
@@ -28,7 +32,17 @@ struct ovl_numbers {
 	struct map dynamic, links, origins; /* under lock */
 	atomic_size_t n_origins; /* 0 as a rule: then nobody takes the lock */
 	uint64_t next; /* under lock: the next dynamic number */
+	uint64_t first, end; /* of the dynamic numbers */
+	uint64_t kept; /* under lock: the file says that those below may be on disk */
+	int work_fd; /* borrowed; -1: nothing is written down */
+	bool sync;
 };
+
+#define NUMBERS "numbers" /* in work/ */
+/* Dynamic numbers of one mount that are written down come in at most so many writes less. */
+#define KEPT_STEP 4096
+/* Two batches: when the first is used up, the second goes on. */
+#define DYNAMIC_BATCHES 2
 
 static size_t slot(const struct map *m, uint64_t a, uint64_t b)
 {
@@ -102,7 +116,9 @@ struct ovl_numbers *ovl_numbers_new(unsigned int dynamic_batch)
 
 	if (!m)
 		return NULL;
-	m->next = ((uint64_t)dynamic_batch << 32) + 1;
+	m->first = m->next = m->kept = ((uint64_t)dynamic_batch << 32) + 1;
+	m->end = ((uint64_t)dynamic_batch + DYNAMIC_BATCHES) << 32;
+	m->work_fd = -1;
 	pthread_mutex_init(&m->lock, NULL);
 	return m;
 }
@@ -118,10 +134,96 @@ void ovl_numbers_free(struct ovl_numbers *m)
 	free(m);
 }
 
+static int take_locked(struct ovl_numbers *m, uint64_t *ret)
+{
+	if (m->next >= m->end)
+		return -EOVERFLOW;
+	*ret = m->next++;
+	return 0;
+}
+
+/*
+ * Dynamic numbers begin anew at each mount, but for those that a mark in the upper or work/links
+ * may have: they must not go to other files. The file has how many those are at most, in digits of
+ * a fixed width, so that it is overwritten in one piece.
+ */
+int ovl_numbers_keep(struct ovl_numbers *m, int work_fd, bool sync)
+{
+	cleanup_close int fd = ovl_sys_open(work_fd, NUMBERS, O_RDONLY, 0);
+	unsigned long long n;
+	char text[21] = "";
+	ssize_t len;
+	char *end;
+
+	m->work_fd = work_fd;
+	m->sync = sync;
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd;
+	len = pread(fd, text, sizeof(text) - 1, 0);
+	if (len <= 0) /* empty: killed before the first one was written down */
+		return len < 0 ? -errno : 0;
+	errno = 0;
+	n = strtoull(text, &end, 10);
+	if (errno || *end || end == text || n > m->end - m->first)
+		return -EUCLEAN;
+	m->next = m->kept = m->first + n;
+	return 0;
+}
+
+static int write_kept(const struct ovl_numbers *m, uint64_t kept)
+{
+	cleanup_close int fd = ovl_sys_open(m->work_fd, NUMBERS, O_WRONLY | O_CREAT, 0600);
+	char text[21];
+
+	if (fd < 0)
+		return fd;
+	(void)snprintf(text, sizeof(text), "%020llu", (unsigned long long)(kept - m->first));
+	if (pwrite(fd, text, sizeof(text) - 1, 0) != (ssize_t)sizeof(text) - 1)
+		return errno ? -errno : -EIO;
+	return m->sync ? ovl_sys_fsync(fd, true) : 0;
+}
+
+int ovl_number_written(struct ovl_numbers *m, uint64_t number)
+{
+	uint64_t kept = number + KEPT_STEP < m->end ? number + KEPT_STEP : m->end;
+	int r = 0;
+
+	pthread_mutex_lock(&m->lock);
+	if (m->work_fd >= 0 && number >= m->kept && number < m->end) {
+		r = write_kept(m, kept);
+		if (r == 0)
+			m->kept = kept;
+	}
+	pthread_mutex_unlock(&m->lock);
+	return r;
+}
+
+bool ovl_number_is_dynamic(const struct ovl_numbers *m, uint64_t number)
+{
+	return number >= m->first && number < m->end;
+}
+
+static uint64_t place_key(unsigned int batch, dev_t foreign)
+{
+	return (uint64_t)batch << 48 ^ foreign;
+}
+
+int ovl_number_restore(struct ovl_numbers *m, unsigned int batch, uint64_t ino, dev_t foreign,
+		       uint64_t number)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&m->lock);
+	if (!map_find(&m->dynamic, place_key(batch, foreign), ino))
+		r = map_add(&m->dynamic, place_key(batch, foreign), ino, number);
+	pthread_mutex_unlock(&m->lock);
+	return r;
+}
+
 int ovl_number(struct ovl_numbers *m, unsigned int batch, uint64_t ino, dev_t foreign,
 	       uint64_t *ret)
 {
-	uint64_t key = (uint64_t)batch << 48 ^ foreign;
+	uint64_t key = place_key(batch, foreign), number;
 	struct entry *e;
 	int r = 0;
 
@@ -134,22 +236,24 @@ int ovl_number(struct ovl_numbers *m, unsigned int batch, uint64_t ino, dev_t fo
 	if (e) {
 		*ret = e->value;
 	} else {
-		r = map_add(&m->dynamic, key, ino, m->next);
+		r = take_locked(m, &number);
 		if (r == 0)
-			*ret = m->next++;
+			r = map_add(&m->dynamic, key, ino, number);
+		if (r == 0)
+			*ret = number;
 	}
 	pthread_mutex_unlock(&m->lock);
 	return r;
 }
 
-uint64_t ovl_number_fresh(struct ovl_numbers *m)
+int ovl_number_fresh(struct ovl_numbers *m, uint64_t *ret)
 {
-	uint64_t n;
+	int r;
 
 	pthread_mutex_lock(&m->lock);
-	n = m->next++;
+	r = take_locked(m, ret);
 	pthread_mutex_unlock(&m->lock);
-	return n;
+	return r;
 }
 
 int ovl_links_add(struct ovl_numbers *m, uint64_t number, uint64_t host_ino)

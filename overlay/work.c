@@ -156,6 +156,23 @@ static int sweep(int work_fd)
 	return r;
 }
 
+static int load_place(struct ovl_fs *fs, const char *name, uint64_t number)
+{
+	unsigned long long foreign, ino;
+	unsigned int batch;
+	char text[64];
+	ssize_t n = ovl_sys_getxattr(fs->links_fd, name, fs->mark[OVL_MARK_PLACE], text,
+				     sizeof(text) - 1);
+
+	/* symlinks and special files of an ordinary user have none */
+	if (n < 0)
+		return n == -ENODATA || n == -EOPNOTSUPP || n == -EPERM ? 0 : (int)n;
+	text[n] = '\0';
+	if (sscanf(text, "%u:%llx:%llu", &batch, &foreign, &ino) != 3)
+		return 0;
+	return ovl_number_restore(fs->numbers, batch, ino, (dev_t)foreign, number);
+}
+
 /*
  * work/links/NUMBER: those whose names are all gone are left from a mount that was killed between
  * the last name and the entry.
@@ -184,6 +201,8 @@ static int load_links(struct ovl_fs *fs)
 		r = ovl_sys_stat(fs->links_fd, de->d_name, &st);
 		if (r == 0)
 			r = ovl_links_add(fs->numbers, number, st.st_ino);
+		if (r == 0 && ovl_number_is_dynamic(fs->numbers, number))
+			r = load_place(fs, de->d_name, number);
 		/* Names of these may have no mark to say what they lead to. */
 		if (r == 0 && !S_ISREG(st.st_mode))
 			r = ovl_origins_add(fs->numbers, st.st_ino, number);
@@ -241,6 +260,10 @@ int ovl_work_open(struct ovl_fs *fs, const struct ovl_config *c, struct err *err
 	r = ovl_sys_removexattr(fs->work_fd, "", "system.posix_acl_default");
 	if (r < 0 && r != -ENODATA && r != -EOPNOTSUPP)
 		return err_set(err, r, "remove the default ACL of '%s/work'", c->work);
+	ovl_marks_init(fs);
+	r = ovl_numbers_keep(fs->numbers, fs->work_base_fd, !fs->volatile_);
+	if (r < 0)
+		return err_set(err, r, "read '%s/numbers'", c->work);
 	fs->links_fd = open_or_make(fs->work_base_fd, "links", 0700);
 	r = fs->links_fd < 0 ? fs->links_fd : load_links(fs);
 	if (r < 0)

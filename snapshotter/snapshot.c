@@ -133,8 +133,8 @@ static int insert_row(struct snap_store *store, enum snap_kind kind, const char 
 	int64_t now = store_now(), batch = 0;
 	int r;
 
-	/* the lowers, the upper, and one for numbers that fit nowhere (docs/SEMANTICS.md) */
-	r = take_batches(store, (lowers ? lowers : 1) + 2, &batch, err);
+	/* the lowers, the upper, and two for numbers that fit nowhere (docs/SEMANTICS.md) */
+	r = take_batches(store, (lowers ? lowers : 1) + 3, &batch, err);
 	if (r < 0)
 		return r;
 	r = db_run(store->db,

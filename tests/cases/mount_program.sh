@@ -166,3 +166,36 @@ try:
 except FileNotFoundError: pass'
 	down
 }
+
+# Lower inodes beyond 32 bits have numbers that are given out: after a remount no other file has one
+# that was written down, and names of one file still are that.
+test_numbers_given_out() {
+	mkdir lower big upper work mnt
+	local i ino
+	for i in $(seq 40); do echo "file $i" >"lower/f$i"; done
+	mkdir lower/d && echo in >lower/d/x
+	echo hard >lower/h1 && ln lower/h1 lower/h2 && ln lower/h1 lower/d/h3
+	snapfs -o "lowerdir=$PWD/lower,ino_batch=7" "$PWD/big"
+	[ "$(stat -c %i big/f1)" -gt 4294967296 ] || fail 'these fit'
+	snapfs -o "lowerdir=$PWD/big,upperdir=$PWD/upper,workdir=$PWD/work,redirect_dir=on" "$PWD/mnt"
+	echo more >>mnt/f3
+	echo more >>mnt/h1
+	mv mnt/d mnt/e
+	ino=$(stat -c %i mnt/f3 mnt/h1 mnt/e)
+	down
+	for i in 1 2; do
+		snapfs -o "lowerdir=$PWD/big,upperdir=$PWD/upper,workdir=$PWD/work,redirect_dir=on" "$PWD/mnt"
+		[ $i = 2 ] || stat -c %i mnt/f* >/dev/null # the others come first
+		is "$(stat -c %i mnt/f3 mnt/h1 mnt/e)" "$ino" 'numbers of what was copied up'
+		is "$(cat mnt/f3 mnt/f7 mnt/h1 mnt/h2 mnt/e/h3 | paste -sd,)" 'file 3,more,file 7,hard,more,hard,more,hard,more'
+		is "$(stat -c %i mnt/h1 mnt/h2 mnt/e/h3 | sort -u | wc -l) $(stat -c %h mnt/h2)" '1 3' 'names of one file'
+		is "$(find mnt -type f -printf '%i\n' | sort -u | wc -l)" 42 'different files'
+		echo again >>mnt/f$((i + 10))
+		down
+	done
+	within 10 fusermount3 -qu big # when the other server has ended
+	is "$(cat work/numbers | wc -c)" 20
+	echo nonsense >work/numbers
+	! snapfs -o "lowerdir=$PWD/lower,upperdir=$PWD/upper,workdir=$PWD/work" "$PWD/mnt" 2>err || fail 'a damaged file is taken'
+	grep -q 'work/numbers' err || fail "$(cat err)"
+}
