@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
 #include "snapshotter/cmd/cmd.h"
+#include "snapshotter/cmd/remote.h"
 #include "snapshotter/containerd/server.h"
 
 struct options {
-	const char *address, *engine;
+	const char *address, *engine, *pull;
+	struct cmd_remote remote;
 };
 
 static const struct cmd_option options[] = {
@@ -11,14 +15,39 @@ static const struct cmd_option options[] = {
 	 offsetof(struct options, address)},
 	{"engine", 0, CMD_STRING, "ENGINE", "auto, fuse or kernel (auto)",
 	 offsetof(struct options, engine)},
+	{"pull", 0, CMD_STRING, "HOW",
+	 "bring images in that containerd asks for: whole, metadata or background",
+	 offsetof(struct options, pull)},
+	CMD_REMOTE_OPTIONS(struct options, remote),
 	CMD_OPTIONS_END,
 };
+
+static int read_fetch(const struct options *o, struct oci_remote *remote, struct fetch_options *ret,
+		      struct err *err)
+{
+	int r = cmd_remote_read(&o->remote, remote, err);
+
+	if (r < 0)
+		return cmd_is_usage_error(r);
+	*ret = (struct fetch_options){.on = o->pull, .remote = remote};
+	if (!o->pull || strcmp(o->pull, "whole") == 0)
+		return 0;
+	if (strcmp(o->pull, "metadata") == 0)
+		ret->lazy = SNAP_LAZY_METADATA;
+	else if (strcmp(o->pull, "background") == 0)
+		ret->lazy = SNAP_LAZY_BACKGROUND;
+	else
+		return cmd_usage_error(err, "--pull is whole, metadata or background, not '%s'",
+				       o->pull);
+	return 0;
+}
 
 static int run(struct cmd_context *c, const void *opts, int argc, char **argv, struct err *err)
 {
 	const struct options *o = opts;
 	struct snap_serve_options s = {
 		.root = c->root, .address = o->address, .engine = SNAP_ENGINE_AUTO};
+	struct oci_remote remote;
 	int r = o->engine ? snap_engine_parse(o->engine, &s.engine, err) : 0;
 
 	(void)argc;
@@ -27,13 +56,14 @@ static int run(struct cmd_context *c, const void *opts, int argc, char **argv, s
 		return cmd_is_usage_error(r);
 	if (!o->address || !o->address[0])
 		return cmd_usage_error(err, "serve: --address SOCKET is needed");
-	return snap_serve(&s, err);
+	r = read_fetch(o, &remote, &s.fetch, err);
+	return r < 0 ? r : snap_serve(&s, err);
 }
 
 const struct cmd cmd_serve = {
 	.name = "serve",
 	.summary = "Serve containerd as a proxy snapshotter",
-	.usage = "[--engine auto|fuse|kernel] --address SOCKET",
+	.usage = "[--engine auto|fuse|kernel] [--pull whole|metadata|background] --address SOCKET",
 	.help = "Until SIGTERM, which lets what is under way end. The socket is for this user and "
 		"root.\n"
 		"Containers keep their file systems when it ends, and it goes on with them when it "

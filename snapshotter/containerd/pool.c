@@ -60,7 +60,8 @@ static void *work(void *arg)
 	return NULL;
 }
 
-int pool_new(const char *root, const struct snap_rootfs *rootfs, struct pool **ret, struct err *err)
+int pool_new(const char *root, const struct snap_rootfs *rootfs, const struct fetch_options *fetch,
+	     struct pool **ret, struct err *err)
 {
 	struct pool *p = calloc(1, sizeof(*p));
 	sigset_t all, old;
@@ -78,6 +79,7 @@ int pool_new(const char *root, const struct snap_rootfs *rootfs, struct pool **r
 
 		w->pool = p;
 		w->service.rootfs = rootfs;
+		w->service.fetch = fetch;
 		r = snap_store_open(root, &w->service.store, err);
 		if (r < 0)
 			break;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 #include "base/err.h"
+#include "snapshotter/containerd/fetch.h"
 #include "snapshotter/mount.h"
 #include "snapshotter/rootfs.h"
 
@@ -12,8 +13,8 @@ struct call;
 struct pool;
 
 /* @rootfs is borrowed and not changed. */
-int pool_new(const char *root, const struct snap_rootfs *rootfs, struct pool **ret, struct err *err)
-	__attribute__((warn_unused_result));
+int pool_new(const char *root, const struct snap_rootfs *rootfs, const struct fetch_options *fetch,
+	     struct pool **ret, struct err *err) __attribute__((warn_unused_result));
 /* Takes a reference of the call. -EAGAIN: too many wait. */
 int pool_submit(struct pool *p, struct call *c) __attribute__((warn_unused_result));
 /* Waits for what runs; what waits is dropped. */

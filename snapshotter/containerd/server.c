@@ -371,7 +371,7 @@ int snap_serve(const struct snap_serve_options *opt, struct err *err)
 	if (r == 0)
 		r = open_fds(&s, err);
 	if (r == 0)
-		r = pool_new(opt->root, &s.rootfs, &s.pool, err);
+		r = pool_new(opt->root, &s.rootfs, &opt->fetch, &s.pool, err);
 	if (r == 0)
 		r = listener_open(path, &s.listener, err);
 	if (r == 0 && watch(&s, EPOLL_CTL_ADD, s.listener.fd, EPOLLIN, &s.listener) < 0)

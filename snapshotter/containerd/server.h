@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 #include "base/err.h"
+#include "snapshotter/containerd/fetch.h"
 #include "snapshotter/mount.h"
 
 /*
@@ -14,6 +15,7 @@ struct snap_serve_options {
 	const char *root; /* the store; NULL: the default one */
 	const char *address; /* of the socket, "unix://" in front of it is fine */
 	enum snap_engine engine;
+	struct fetch_options fetch; /* borrowed, as all of this, until it returns */
 };
 
 /*

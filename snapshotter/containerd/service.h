@@ -3,6 +3,7 @@
 #include <stdbool.h>
 
 #include "base/err.h"
+#include "snapshotter/containerd/fetch.h"
 #include "snapshotter/rootfs.h"
 #include "snapshotter/store.h"
 
@@ -16,6 +17,7 @@ struct call;
 struct service { /* of one worker */
 	struct snap_store *store;
 	const struct snap_rootfs *rootfs;
+	const struct fetch_options *fetch; /* NULL: nothing is fetched */
 	int64_t removed; /* snapshot whose folder is to go once the call is answered; 0: none */
 };
 

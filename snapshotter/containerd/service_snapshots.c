@@ -4,11 +4,11 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "snapshotter/containerd/fetch.h"
 #include "snapshotter/containerd/service.h"
 #include "snapshotter/containerd/wire_util.h"
 #include "snapshotter/filter.h"
 #include "snapshotter/gc.h"
-#include "snapshotter/remote.h"
 
 #define INFOS_PER_MESSAGE 100 /* of a List, as the reference has it */
 
@@ -71,7 +71,7 @@ static int prepare(struct service *s, struct call *c, enum snap_kind kind, struc
 		r = wire_labels(q->labels, n, &labels, err);
 	wire_free(&q->base);
 	if (r == 0 && kind == SNAP_ACTIVE)
-		r = snap_remote(s->store, parent, labels, n, err);
+		r = fetch_remote(s->store, s->fetch, parent, labels, n, err);
 	if (r > 0) /* containerd looks for it by its label, and unpacks nothing */
 		r = err_msg(err, -EEXIST, "target snapshot of '%.200s'", key);
 	if (r == 0)
