@@ -22,8 +22,9 @@ struct oci_dest {
 };
 
 static const struct oci_remote defaults = {.creds = NULL};
-static const struct oci_source_ops *const sources[] = {
-	&oci_source_layout, &oci_source_archive, &oci_source_docker_archive, &oci_source_registry};
+static const struct oci_source_ops *const sources[] = {&oci_source_layout, &oci_source_archive,
+						       &oci_source_docker_archive,
+						       &oci_source_registry, &oci_source_content};
 static const struct oci_dest_ops *const dests[] = {&oci_dest_layout, &oci_dest_archive,
 						   &oci_dest_registry};
 
@@ -68,7 +69,8 @@ int oci_source_open(const char *spec, const struct oci_remote *remote, struct oc
 	}
 	return unknown_transport(spec,
 				 "known: oci:DIR[:TAG], oci-archive:FILE[:TAG], "
-				 "docker-archive:FILE[:TAG], docker://[HOST/]NAME[:TAG|@DIGEST]",
+				 "docker-archive:FILE[:TAG], docker://[HOST/]NAME[:TAG|@DIGEST], "
+				 "containerd:DIR@DIGEST",
 				 err);
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,6 +10,7 @@
 #include "base/io.h"
 #include "base/strbuf.h"
 #include "oci/layout.h"
+#include "oci/media.h"
 #include "oci/quote.h"
 #include "oci/reference.h"
 #include "oci/referrers.h"
@@ -19,6 +22,7 @@ struct layout {
 	char *dir, *tag; /* tag may be NULL */
 	int fd; /* the folder, or -1 */
 	struct oci_tarball *archive; /* or NULL */
+	struct digest start; /* of a content store: the manifest or index; else empty */
 };
 
 static void layout_close(void *impl)
@@ -383,5 +387,90 @@ const struct oci_source_ops oci_source_archive = {
 	.image = layout_image,
 	.blob = layout_blob,
 	.referrers = layout_referrers,
+	.document = layout_document,
+};
+
+/* containerd's content store is blobs/ALGORITHM/HEX as a layout has them, and no index. */
+static int content_open(const char *rest, const struct oci_remote *remote, void **ret_impl,
+			struct err *err)
+{
+	struct layout *l CLEANUP(layout_closep) = calloc(1, sizeof(*l));
+	const char *at = strrchr(rest, '@');
+
+	(void)remote;
+	if (!l)
+		return err_set(err, -ENOMEM, "open content store");
+	l->fd = -1;
+	if (!at || at == rest || digest_parse(at + 1, &l->start) < 0)
+		return err_msg(err, -EINVAL,
+			       "'containerd:' needs a folder and a digest: containerd:DIR@DIGEST");
+	l->dir = strndup(rest, (size_t)(at - rest));
+	if (!l->dir)
+		return err_set(err, -ENOMEM, "open content store");
+	l->fd = open(l->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (l->fd < 0)
+		return err_set(err, -errno, "open content store '%s'", l->dir);
+	*ret_impl = steal_ptr(&l);
+	return 0;
+}
+
+/* What only an index, or the document itself, says of a blob. */
+static int content_describe(const struct layout *l, struct oci_descriptor *ret, struct err *err)
+{
+	struct json *doc cleanup_json = NULL;
+	char path[OCI_BLOB_PATH_MAX + 1];
+	char *text cleanup_free = NULL;
+	struct digest real;
+	const char *type;
+	size_t len;
+	int r;
+
+	oci_layout_blob_path(&l->start, path);
+	r = io_read_file(l->fd, path, JSON_SIZE_MAX, &text, &len);
+	if (r == -ENOENT)
+		return err_msg(err, r, "blob %s is missing in '%s'", l->start.text, l->dir);
+	if (r < 0)
+		return err_set(err, r, "read '%s/%s'", l->dir, path);
+	r = digest_buffer(digest_algorithm(&l->start), text, len, &real);
+	if (r == 0 && !digest_equal(&real, &l->start))
+		return err_msg(err, -EBADMSG, "'%s/%s' is not what its name says", l->dir, path);
+	r = r < 0 ? err_set(err, r, "hash") : json_parse(text, len, &doc, err);
+	if (r < 0)
+		return err_wrap(err, r, "'%s/%s'", l->dir, path);
+	type = json_string(json_get(doc, "mediaType"));
+	if (!type)
+		type = json_get(doc, "manifests") ? OCI_MEDIA_INDEX : OCI_MEDIA_MANIFEST;
+	ret->digest = l->start;
+	ret->size = len;
+	(void)snprintf(ret->media_type, sizeof(ret->media_type), "%s", type);
+	return 0;
+}
+
+static int content_image(void *impl, const struct oci_platform *platform, struct oci_image **ret,
+			 char **ret_ref, struct err *err)
+{
+	struct layout *l = impl;
+	struct oci_image *image cleanup_oci_image = NULL;
+	struct oci_fetcher fetcher = {.fetch = layout_fetch, .ctx = l};
+	struct oci_descriptor desc = {.size = 0};
+	int r = content_describe(l, &desc, err);
+
+	if (r == 0)
+		r = oci_resolve(&fetcher, &desc, platform, &image, err);
+	if (r < 0)
+		return err_wrap(err, r, "'%s'", l->dir);
+	*ret_ref = oci_reference_for_folder("containerd", "latest");
+	if (!*ret_ref)
+		return err_set(err, -ENOMEM, "name of the image");
+	*ret = steal_ptr(&image);
+	return 0;
+}
+
+const struct oci_source_ops oci_source_content = {
+	.name = "containerd",
+	.open = content_open,
+	.close = layout_close,
+	.image = content_image,
+	.blob = layout_blob,
 	.document = layout_document,
 };

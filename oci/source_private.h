@@ -28,8 +28,8 @@ struct oci_source_ops {
 			 struct err *err);
 	int (*document)(void *impl, const struct oci_descriptor *desc, char **ret, struct err *err);
 };
-extern const struct oci_source_ops oci_source_layout, oci_source_archive, oci_source_docker_archive,
-	oci_source_registry;
+extern const struct oci_source_ops oci_source_layout, oci_source_archive, oci_source_content,
+	oci_source_docker_archive, oci_source_registry;
 
 struct oci_dest_ops {
 	const char *name;

@@ -6,7 +6,7 @@
 #include "snapshotter/containerd/server.h"
 
 struct options {
-	const char *address, *engine, *pull;
+	const char *address, *engine, *pull, *content;
 	struct cmd_remote remote;
 };
 
@@ -18,9 +18,14 @@ static const struct cmd_option options[] = {
 	{"pull", 0, CMD_STRING, "HOW",
 	 "bring images in that containerd asks for: whole, metadata or background",
 	 offsetof(struct options, pull)},
+	{"content", 0, CMD_STRING, "DIR", "containerd's content store, looked into first",
+	 offsetof(struct options, content)},
 	CMD_REMOTE_OPTIONS(struct options, remote),
 	CMD_OPTIONS_END,
 };
+
+#define CONTENT                                                                                    \
+	"/var/lib/containerd/io.containerd.content.v1.content" /* Debian's, and most others' */
 
 static int read_fetch(const struct options *o, struct oci_remote *remote, struct fetch_options *ret,
 		      struct err *err)
@@ -29,7 +34,8 @@ static int read_fetch(const struct options *o, struct oci_remote *remote, struct
 
 	if (r < 0)
 		return cmd_is_usage_error(r);
-	*ret = (struct fetch_options){.on = o->pull, .remote = remote};
+	*ret = (struct fetch_options){
+		.on = o->pull, .remote = remote, .content = o->content ? o->content : CONTENT};
 	if (!o->pull || strcmp(o->pull, "whole") == 0)
 		return 0;
 	if (strcmp(o->pull, "metadata") == 0)

@@ -36,10 +36,13 @@ static const char *value_of(const struct snap_label *labels, size_t n, const cha
 	return NULL;
 }
 
-/* "docker://HOST/NAME@DIGEST", or with the tag where no digest is told. False: no image is named.
- */
-static bool source_of(const struct snap_label *labels, size_t n, const char **ret_ref,
-		      char ret[1024])
+struct wanted {
+	const char *ref, *digest; /* borrowed from the labels; digest NULL: not told */
+	char source[1024]; /* "docker://HOST/NAME@DIGEST", or with the tag */
+};
+
+/* False: no image is named. */
+static bool read_labels(const struct snap_label *labels, size_t n, struct wanted *ret)
 {
 	const char *cri = value_of(labels, n, CRI_REF), *digest = value_of(labels, n, CRI_DIGEST);
 	const char *ref = cri ? cri : value_of(labels, n, STARGZ_REF);
@@ -52,9 +55,10 @@ static bool source_of(const struct snap_label *labels, size_t n, const char **re
 	if (cri && digest && digest_parse(digest, &r.digest) < 0)
 		return false;
 	text = oci_reference_format(&r);
-	len = text ? snprintf(ret, 1024, "docker://%s", text) : -1;
-	*ret_ref = ref;
-	return len > 0 && len < 1024;
+	ret->ref = ref;
+	ret->digest = cri ? digest : NULL;
+	len = text ? snprintf(ret->source, sizeof(ret->source), "docker://%s", text) : -1;
+	return len > 0 && len < (int)sizeof(ret->source);
 }
 
 static time_t now(void)
@@ -65,26 +69,39 @@ static time_t now(void)
 	return t.tv_sec;
 }
 
-static bool pull_locked(struct snap_store *store, const struct fetch_options *opt, const char *ref,
-			const char *source)
+static bool pull_from(struct snap_store *store, const struct fetch_options *opt, const char *ref,
+		      const char *source, enum snap_lazy lazy, struct err *err)
 {
 	struct snap_pull_options pull = {
-		.remote = opt->remote, .lazy = opt->lazy, .name = strchr(ref, '@') ? NULL : ref};
+		.remote = opt->remote, .lazy = lazy, .name = strchr(ref, '@') ? NULL : ref};
 	struct snap_pull_result result;
-	struct err err = ERR_INIT;
-	int r;
+	int r = snap_pull(store, source, &pull, &result, err);
 
-	if (strcmp(failed.source, source) == 0 && now() - failed.when < RETRY_SECONDS)
+	if (r < 0)
 		return false;
-	r = snap_pull(store, source, &pull, &result, &err);
-	if (r == 0) {
-		log_info("pulled '%s' for containerd: %zu layers, %zu new", source, result.layers,
-			 result.new_layers);
-		free(result.ref);
+	log_info("pulled '%s' for containerd: %zu layers, %zu new", source, result.layers,
+		 result.new_layers);
+	free(result.ref);
+	return true;
+}
+
+static bool pull_locked(struct snap_store *store, const struct fetch_options *opt,
+			const struct wanted *w)
+{
+	char *local cleanup_free = NULL;
+	struct err err = ERR_INIT, none = ERR_INIT;
+
+	if (strcmp(failed.source, w->source) == 0 && now() - failed.when < RETRY_SECONDS)
+		return false;
+	/* what it has not whole it is not asked for: the registry is */
+	if (w->digest && opt->content &&
+	    asprintf(&local, "containerd:%s@%s", opt->content, w->digest) > 0 &&
+	    pull_from(store, opt, w->ref, local, SNAP_LAZY_NO, &none))
 		return true;
-	}
-	log_warn("'%s' is left to containerd: %s", source, err.msg);
-	(void)snprintf(failed.source, sizeof(failed.source), "%s", source);
+	if (pull_from(store, opt, w->ref, w->source, opt->lazy, &err))
+		return true;
+	log_warn("'%s' is left to containerd: %s", w->source, err.msg);
+	(void)snprintf(failed.source, sizeof(failed.source), "%s", w->source);
 	failed.when = now();
 	return false;
 }
@@ -93,17 +110,16 @@ int fetch_remote(struct snap_store *store, const struct fetch_options *opt, cons
 		 const struct snap_label *labels, size_t n, struct err *err)
 {
 	int r = snap_remote(store, parent, labels, n, err);
-	char source[1024];
-	const char *ref;
+	struct wanted w;
 
 	if (r != 0 || !opt || !opt->on || !value_of(labels, n, SNAP_LABEL_REF) ||
-	    !source_of(labels, n, &ref, source))
+	    !read_labels(labels, n, &w))
 		return r;
 	if (atomic_fetch_add(&callers, 1) < CALLERS_MAX) {
 		pthread_mutex_lock(&one_at_a_time);
 		/* who came first may have brought it */
 		r = snap_remote(store, parent, labels, n, err);
-		if (r == 0 && pull_locked(store, opt, ref, source))
+		if (r == 0 && pull_locked(store, opt, &w))
 			r = snap_remote(store, parent, labels, n, err);
 		pthread_mutex_unlock(&one_at_a_time);
 	}

@@ -15,10 +15,12 @@ struct fetch_options {
 	bool on;
 	enum snap_lazy lazy;
 	const struct oci_remote *remote; /* NULL: defaults */
+	const char *content; /* folder of containerd's content store */
 };
 
 /*
- * snap_remote(), and when the store has not all layers: the image is pulled, and asked for again.
+ * snap_remote(), and when the store has not all layers: the image is pulled, out of containerd's
+ * content store when it is whole there, else from its registry; and asked for again.
  * A pull that fails is logged, and not tried again for a while: 0, containerd does it then. At most
  * four callers pull or wait for one; for who comes then it is 0 as well.
  */

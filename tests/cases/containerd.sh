@@ -689,4 +689,26 @@ PY
 }
 test_remote_pull() { remote_pull; }
 test_remote_pull_by_the_daemon() { remote_pull --pull whole --tls-verify=false; }
+# What another snapshotter had unpacked is whole in containerd's content store: it is taken from there
+label() { printf '4=\\x0a\\x%02x%s\\x12\\x%02x%s' ${#1} "$1" ${#2} "$2"; }
+test_remote_content_store() {
+	work
+	serve auto --pull whole --content "$PWD/root/io.containerd.content.v1.content"
+	start_containerd
+	ctr images import --no-unpack image.tar >/dev/null
+	local digest diff ref=127.0.0.1:9/local/bb:1
+	digest=$(ctr images ls | awk '/bb:1/ {print $3}')
+	diff=$(tar -xOf image.tar "blobs/sha256/$(tar -xOf image.tar index.json | jq -r '.manifests[0].digest' | cut -d : -f 2)" | jq -r '.layers[0].digest')
+	refused 1 'status 6: .*target snapshot' serve-call snap.sock Prepare 2='default/1/extract-1 x' \
+		"$(printf '%b' "$(label containerd.io/snapshot.ref "$diff")")" \
+		"$(printf '%b' "$(label containerd.io/snapshot/cri.image-ref "$ref")")" \
+		"$(printf '%b' "$(label containerd.io/snapshot/cri.manifest-digest "$digest")")"
+	is "$(snap --json images | jq -r '.[] | .ref + " " + .digest')" "$ref $digest" 'what was taken'
+	# one that is nowhere: a snapshot to unpack into, as if nobody had said anything
+	serve-call snap.sock Prepare 2='default/2/extract-2 y' "$(printf '%b' "$(label containerd.io/snapshot.ref "sha256:$(printf '1%.0s' {1..64})")")" \
+		"$(printf '%b' "$(label containerd.io/snapshot/cri.image-ref "127.0.0.1:9/none:1")")" \
+		"$(printf '%b' "$(label containerd.io/snapshot/cri.manifest-digest "sha256:$(printf '2%.0s' {1..64})")")" >mounts
+	is "$(cut -d ' ' -f 1 mounts)" overlay 'where containerd unpacks it'
+	finish
+}
 test_remote_pull_lazily() { remote_pull --pull background --tls-verify=false; }
