@@ -189,7 +189,7 @@ static int make_root(struct ovl_fs *fs, struct err *err)
 	return r < 0 ? err_set(err, r, "read the root") : 0;
 }
 
-int ovl_fs_open(const struct ovl_config *c, struct ovl_fs **ret, struct err *err)
+static int fs_open(const struct ovl_config *c, struct ovl_fs **ret, struct err *err)
 {
 	struct ovl_fs *fs = calloc(1, sizeof(*fs));
 	pthread_rwlockattr_t attr;
@@ -252,6 +252,45 @@ int ovl_fs_open(const struct ovl_config *c, struct ovl_fs **ret, struct err *err
 	}
 	*ret = fs;
 	return 0;
+}
+
+/*
+ * A read-only mount of an upper that another mount writes to (containerd compares containers that
+ * run so) shows it as a layer: what it holds so far, and a second later what it holds then.
+ */
+static int open_as_layer(const struct ovl_config *c, struct ovl_fs **ret, struct err *err)
+{
+	struct ovl_config layer = *c;
+	int r;
+
+	layer.lowers = calloc(c->n_lowers + 1, sizeof(*layer.lowers));
+	if (!layer.lowers)
+		return err_set(err, -ENOMEM, "open the overlay");
+	layer.lowers[0] = c->upper;
+	memcpy(layer.lowers + 1, c->lowers, c->n_lowers * sizeof(*layer.lowers));
+	layer.n_lowers++;
+	layer.upper = layer.work = NULL;
+	if (!layer.timeout_set) {
+		layer.timeout_set = true;
+		layer.timeout_ms = 1000;
+	}
+	r = fs_open(&layer, ret, err);
+	free(layer.lowers);
+	return r;
+}
+
+int ovl_fs_open(const struct ovl_config *c, struct ovl_fs **ret, struct err *err)
+{
+	struct err busy = ERR_INIT;
+	int r = fs_open(c, ret, &busy);
+
+	if (r == -EBUSY && c->read_only && c->upper) {
+		log_info("'%s' is in use by another mount: shown as a layer", c->upper);
+		return open_as_layer(c, ret, err);
+	}
+	if (r < 0)
+		*err = busy;
+	return r;
 }
 
 /* The kernel does not give back what it knows when the mount goes: every node is let go of here. */

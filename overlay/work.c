@@ -28,14 +28,14 @@
  * The mount before us on this upper may still be on its way out: umount(2) returns before the
  * last process has ended.
  */
-static int lock_work(int fd, const char *path, struct err *err)
+static int lock_work(int fd, const char *path, int wait_ms, struct err *err)
 {
 	const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
 
 	for (int waited = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; waited += 10) {
 		if (errno != EWOULDBLOCK)
 			return err_set(err, -errno, "lock '%s'", path);
-		if (waited >= LOCK_WAIT_MS) {
+		if (waited >= wait_ms) {
 			err_hint(err, "unmount the other mount of this upper directory first");
 			return err_msg(err, -EBUSY, "'%s' is in use by another mount", path);
 		}
@@ -238,7 +238,8 @@ int ovl_work_open(struct ovl_fs *fs, const struct ovl_config *c, struct err *err
 	if (st.st_dev != fs->upper_dev)
 		return err_msg(err, -EXDEV, "'%s' and '%s' are not on one file system", c->upper,
 			       c->work);
-	r = lock_work(fs->work_base_fd, c->work, err);
+	/* who only reads has another way: ovl_fs_open() */
+	r = lock_work(fs->work_base_fd, c->work, c->read_only ? 0 : LOCK_WAIT_MS, err);
 	if (r < 0)
 		return r;
 	/* The kernel makes it with mode 0, which only root can work in. */

@@ -199,3 +199,21 @@ test_numbers_given_out() {
 	! snapfs -o "lowerdir=$PWD/lower,upperdir=$PWD/upper,workdir=$PWD/work" "$PWD/mnt" 2>err || fail 'a damaged file is taken'
 	grep -q 'work/numbers' err || fail "$(cat err)"
 }
+
+# An upper that another mount writes to: a second writer is refused, a reader sees it as it is
+test_upper_in_use() {
+	mkdir lower second && echo low >lower/a && echo gone >lower/b
+	up redirect_dir=on
+	echo new >mnt/a && rm mnt/b && mkdir mnt/d
+	! snapfs -o "lowerdir=$PWD/lower,upperdir=$PWD/upper,workdir=$PWD/work" "$PWD/second" 2>err || fail 'two writers'
+	grep -q 'in use by another mount' err || fail "$(cat err)"
+	snapfs -o "lowerdir=$PWD/lower,upperdir=$PWD/upper,workdir=$PWD/work,ro" "$PWD/second"
+	is "$(cat second/a; ls second)" $'new\na\nd' 'what the reader sees'
+	! touch second/x 2>/dev/null || fail 'the reader writes'
+	echo newer >mnt/a
+	within 5 grep -q newer second/a
+	fusermount3 -u "$PWD/second"
+	echo still >mnt/c
+	down
+	is "$(cat upper/c)" still 'the writer goes on'
+}
