@@ -4,7 +4,7 @@
 
 stage() { realpath "$(dirname "$(command -v snap)")/.."; }
 commands() { snap --help | sed -n '/^Commands:/,/^Options:/s/^  \([a-z]*\) .*/\1/p'; }
-options() { snap "$1" --help | sed -n '/^Options:/,$s/^ .* --\([a-z-]*\).*/\1/p'; }
+options() { snap "$1" --help | sed -n '/^Options:/,$s/^ *\(-., \)\{0,1\}--\([a-z-]*\).*/\2/p'; }
 
 test_completion_is_complete() {
 	local share command option
