@@ -175,6 +175,31 @@ static int set_chain(struct snap_store *store, const struct shape *s, struct sna
 	return r;
 }
 
+/* mount.fuse3 hands what it is given to a shell: only what means nothing to one. */
+static bool is_plain(const char *path)
+{
+	return path[strspn(path, "/._-+=@%0123456789abcdefghijklmnopqrstuvwxyz"
+				 "ABCDEFGHIJKLMNOPQRSTUVWXYZ")] == '\0';
+}
+
+/* containerd mounts it by mount.fuse3(8), which starts snapfs. */
+static int set_helper(struct snap_store *store, const char *key, struct snap_rootfs_mount *m,
+		      struct err *err)
+{
+	struct snap_mount told cleanup_snap_mount = {.type = NULL};
+	int r = snap_mounts(store, key, &told, err);
+	char *option, *rest = told.options;
+
+	/* no path in it has a comma: is_plain() */
+	while (r == 0 && (option = strsep(&rest, ",")))
+		r = m->n_options < SNAP_ROOTFS_OPTIONS_MAX ? add_option(m, "%s", option) : -E2BIG;
+	if (r < 0)
+		return err->msg[0] ? r : err_set(err, r, "mounts");
+	m->type = "fuse3.snapfs";
+	m->source = steal_ptr(&told.source);
+	return 0;
+}
+
 static int set_held(struct snap_store *store, const struct shape *s, const char *key,
 		    enum snap_engine engine, struct snap_rootfs_mount *m, struct err *err)
 {
@@ -184,6 +209,14 @@ static int set_held(struct snap_store *store, const struct shape *s, const char 
 	if (r == 0 && set_bind(m, at, !s->c.upper) < 0)
 		r = err_set(err, -ENOMEM, "mounts");
 	return r;
+}
+
+static int set_fuse(struct snap_store *store, const struct snap_rootfs *fs, const struct shape *s,
+		    const char *key, struct snap_rootfs_mount *m, struct err *err)
+{
+	if (fs->helper && is_plain(snap_store_root(store)))
+		return set_helper(store, key, m, err);
+	return set_held(store, s, key, SNAP_ENGINE_FUSE, m, err);
 }
 
 static int choose(struct snap_store *store, const struct snap_rootfs *fs, const struct shape *s,
@@ -212,7 +245,7 @@ static int choose(struct snap_store *store, const struct snap_rootfs *fs, const 
 	if (asked && fs->engine == SNAP_ENGINE_KERNEL)
 		return err_msg(err, -EOPNOTSUPP, MOUNT_LABELS_NEED_FUSE);
 	if (asked)
-		return set_held(store, s, key, SNAP_ENGINE_FUSE, m, err);
+		return set_fuse(store, fs, s, key, m, err);
 	if (alone) {
 		r = set_bind(m, s->c.upper ? s->c.upper : s->c.lowers[0], !s->c.upper);
 		return r < 0 ? err_set(err, r, "mounts") : 0;
@@ -221,7 +254,7 @@ static int choose(struct snap_store *store, const struct snap_rootfs *fs, const 
 		return err_msg(err, -EOPNOTSUPP, "the kernel engine cannot mount it: %s",
 			       fs->reason);
 	if (!kernel)
-		return set_held(store, s, key, SNAP_ENGINE_FUSE, m, err);
+		return set_fuse(store, fs, s, key, m, err);
 	if (!s->c.upper && has_chain && s->c.n_lowers == 1)
 		return set_chain(store, s, m, err);
 	if (!fits_overlay(s, root))

@@ -9,7 +9,8 @@
  *	nothing below                   bind of the upper
  *	committed directories below     overlay of them, by the kernel
  *	an image's chain below          the same over the chain's EROFS mount, made once for all
- *	what the kernel does not do     bind of a mount that snapfs holds, a process of its own
+ *	what the kernel does not do     bind of a mount that snapfs holds, a process of its own; or,
+ *					when asked for, what mount.fuse3(8) starts snapfs with
  *
  * A key of an extraction ("extract-...") is an overlay wherever it can be: containerd's differ then
  * mounts nothing and writes into the upper.
@@ -21,15 +22,16 @@
 struct snap_rootfs { /* what this machine can do, asked once */
 	enum snap_engine engine; /* as asked for */
 	bool overlay, erofs; /* the kernel mounts them, and may be asked to */
+	bool helper; /* what is FUSE's is told as "fuse3.snapfs"; set after snap_rootfs_init() */
 	char reason[512]; /* what is used and why, for a person */
 };
 /* -EOPNOTSUPP: @engine is the kernel's, and it cannot. Probes by mounting. */
 int snap_rootfs_init(struct snap_store *store, enum snap_engine engine, struct snap_rootfs *ret,
 		     struct err *err) __attribute__((warn_unused_result));
 
-#define SNAP_ROOTFS_OPTIONS_MAX 8
+#define SNAP_ROOTFS_OPTIONS_MAX 16
 struct snap_rootfs_mount {
-	const char *type; /* "bind" or "overlay"; static */
+	const char *type; /* "bind", "overlay" or "fuse3.snapfs"; static */
 	char *source;
 	char *options[SNAP_ROOTFS_OPTIONS_MAX];
 	size_t n_options;

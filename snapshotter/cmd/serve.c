@@ -8,6 +8,7 @@
 struct options {
 	const char *address, *engine, *pull, *content;
 	struct cmd_remote remote;
+	bool fuse_helper;
 };
 
 static const struct cmd_option options[] = {
@@ -15,6 +16,9 @@ static const struct cmd_option options[] = {
 	 offsetof(struct options, address)},
 	{"engine", 0, CMD_STRING, "ENGINE", "auto, fuse or kernel (auto)",
 	 offsetof(struct options, engine)},
+	{"fuse-helper", 0, CMD_FLAG, NULL,
+	 "containerd mounts by mount.fuse3 what FUSE serves, not this server",
+	 offsetof(struct options, fuse_helper)},
 	{"pull", 0, CMD_STRING, "HOW",
 	 "bring images in that containerd asks for: whole, metadata or background",
 	 offsetof(struct options, pull)},
@@ -62,6 +66,7 @@ static int run(struct cmd_context *c, const void *opts, int argc, char **argv, s
 		return cmd_is_usage_error(r);
 	if (!o->address || !o->address[0])
 		return cmd_usage_error(err, "serve: --address SOCKET is needed");
+	s.fuse_helper = o->fuse_helper;
 	r = read_fetch(o, &remote, &s.fetch, err);
 	return r < 0 ? r : snap_serve(&s, err);
 }
@@ -69,7 +74,8 @@ static int run(struct cmd_context *c, const void *opts, int argc, char **argv, s
 const struct cmd cmd_serve = {
 	.name = "serve",
 	.summary = "Serve containerd as a proxy snapshotter",
-	.usage = "[--engine auto|fuse|kernel] [--pull whole|metadata|background] --address SOCKET",
+	.usage = "[--engine auto|fuse|kernel] [--fuse-helper] [--pull whole|metadata|background] "
+		 "--address SOCKET",
 	.help = "Until SIGTERM, which lets what is under way end. The socket is for this user and "
 		"root.\n"
 		"Containers keep their file systems when it ends, and it goes on with them when it "

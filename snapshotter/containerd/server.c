@@ -345,6 +345,7 @@ static int prepare_store(struct server *s, const struct snap_serve_options *opt,
 
 	if (r == 0)
 		r = snap_rootfs_init(store, opt->engine, &s->rootfs, err);
+	s->rootfs.helper = opt->fuse_helper;
 	if (r == 0)
 		r = snap_rootfs_prune(store, err);
 	/* what a killed server had removed, or not yet prepared */

@@ -15,6 +15,7 @@ struct snap_serve_options {
 	const char *root; /* the store; NULL: the default one */
 	const char *address; /* of the socket, "unix://" in front of it is fine */
 	enum snap_engine engine;
+	bool fuse_helper; /* containerd starts snapfs, by mount.fuse3(8) */
 	struct fetch_options fetch; /* borrowed, as all of this, until it returns */
 };
 

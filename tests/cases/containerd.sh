@@ -112,9 +112,9 @@ finish() {
 	[ ! -e snap.sock ] || fail "the socket stays"
 }
 
-life() { # ENGINE
+life() { # ENGINE OPTION...
 	work
-	serve "$1"
+	serve "$@"
 	start_containerd
 	ctr images import --snapshotter snap image.tar >/dev/null
 	is "$(snap --json ls kind==committed | jq length)" 2 'committed snapshots'
@@ -127,7 +127,7 @@ life() { # ENGINE
 	kill -9 "$server"
 	wait "$server" || :
 	is "$(inside c2 /bin/cat /dir/a)" mine 'while there is no server'
-	serve "$1"
+	serve "$@"
 	is "$(inside c2 /bin/cat /dir/a /renamed/g)" $'mine\nnew' 'with the next server'
 	within 5 knows "c2$tag"
 	is "$(run c3 /bin/cat /dir/b)" upper 'a new container after it'
@@ -150,6 +150,7 @@ life() { # ENGINE
 	snapshots prepare second mine >/dev/null
 	mkdir m
 	snapshots mounts "$PWD/m" second >mount.sh
+	sed -i 's/-t fuse3\.snapfs/-t fuse.snapfs/' mount.sh # as mount(8) has it
 	sh mount.sh
 	is "$(cat m/dir/a m/renamed/g m/old/new)" $'mine\nnew\n1' 'on the committed one'
 	[ ! -e m/dir/b ] || fail "what was deleted is there"
@@ -179,6 +180,14 @@ no_servers() { ! pgrep -x snapfs >/dev/null; } # in the test's own pid namespace
 
 test_life_kernel() { life kernel; }
 test_life_fuse() { life fuse; }
+test_life_fuse_helper() {
+	life fuse --fuse-helper
+	serve fuse --fuse-helper
+	is "$(serve-call snap.sock Prepare 2=z | cut -d ' ' -f 1)" bind 'nothing below: a directory'
+	serve-call snap.sock Commit 2=zz 3=z >/dev/null
+	is "$(serve-call snap.sock Prepare 2=y 3=zz | cut -d ' ' -f 1)" fuse3.snapfs 'a layer below'
+	kill "$server" && wait "$server"
+}
 
 # A second server, a foreign file, another user
 test_socket() {
