@@ -154,3 +154,27 @@ test_fsck_tells_of_rows_without_content() {
 	snap --quiet gc
 	is "$(snap --json fsck | jq -c '[.broken, .leftover]')" '[0,0]' 'after gc'
 }
+
+# Everything under what it stands on, in the order of the keys, however deep
+test_tree() {
+	is "$(snap tree)" '' 'an empty store'
+	is "$(snap --json tree | jq -c .)" '[]'
+	python3 "$LIB/mklayer.py" lay '[D("d"), F("d/a", "one")]'
+	snap --quiet pull oci:lay:latest --name i:1
+	{ snap prepare a i:1 && snap prepare b i:1 && snap commit c b && snap prepare d c && snap view e c && snap prepare z; } >/dev/null
+	is "$(snap tree | sed 's/, [0-9.]* [KMi]*B$//')" 'i:1  image
+├── a  active
+└── c  committed
+    ├── d  active
+    └── e  view
+z  active'
+	head -c 100000 /dev/zero >"$SNAP_ROOT/snapshots/1/upper/f"
+	snap tree | grep -q 'a  active, 1[0-9]*\.[0-9] KiB' || fail "$(snap tree)"
+	is "$(snap --json tree | jq -r '.[] | "\(.depth) \(.key) \(.kind) \(.parent)"' | paste -sd,)" \
+		'0 i:1 image null,1 a active i:1,1 c committed i:1,2 d active c,2 e view c,0 z active null'
+	local i
+	snap commit c0 z
+	for i in $(seq 1 40); do snap prepare k "c$((i - 1))" >/dev/null && snap commit "c$i" k; done
+	is "$(snap --json tree | jq 'map(.depth) | max')" 40 'a chain'
+	refused 2 tree snap tree x
+}
