@@ -20,7 +20,8 @@ ONLY = {
     r"sqlite3\.h": {"snapshotter/db.c"},
     r"nghttp2/": {"snapshotter/containerd/http2.c"},
     r"pcre2": {"snapshotter/filter_regex.c"},
-    r"fuse": {"overlay/session.c", "overlay/session_io.c", "overlay/session_ops.c"},
+    r"fuse": {"overlay/session.c", "overlay/session_io.c", "overlay/session_ops.c",
+              "snapshotter/als_session.c"},
     r"curl/": {"oci/http.c"},
     r"archive": {"oci/tar_in.c"},
 }

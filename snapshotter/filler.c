@@ -600,6 +600,11 @@ int snap_filler_wake(struct snap_store *store, struct err *err)
 
 #define FILL_SECONDS (7 * 24 * 3600u)
 
+int snap_filler_complete(struct snap_store *store, const char *layer, struct err *err)
+{
+	return ask(store, OVL_LAZY_COMPLETE, layer, FILL_SECONDS, err);
+}
+
 int snap_fill(struct snap_store *store, const char *name, size_t *ret_layers, struct err *err)
 {
 	struct snap_image_info info cleanup_snap_image_info = {.ref = NULL};
@@ -613,7 +618,7 @@ int snap_fill(struct snap_store *store, const char *name, size_t *ret_layers, st
 	for (size_t i = 0; i < n && r == 0; i++) {
 		if (strcmp(layers[i].state, "complete") == 0)
 			continue;
-		r = ask(store, OVL_LAZY_COMPLETE, layers[i].id, FILL_SECONDS, err);
+		r = snap_filler_complete(store, layers[i].id, err);
 		(*ret_layers)++;
 	}
 	return r < 0 ? err_wrap(err, r, "fill '%s'", name) : 0;

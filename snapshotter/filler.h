@@ -19,6 +19,9 @@ int snap_filler_serve(const char *root, bool background, struct err *err)
 /* Sees to it that one runs and looks at the store. */
 int snap_filler_wake(struct snap_store *store, struct err *err) __attribute__((warn_unused_result));
 
+/* The whole of one layer, verified: what is left of it is fetched first. */
+int snap_filler_complete(struct snap_store *store, const char *layer, struct err *err)
+	__attribute__((warn_unused_result));
 /* All layers of the image @name, complete. @ret_layers: that were not. */
 int snap_fill(struct snap_store *store, const char *name, size_t *ret_layers, struct err *err)
 	__attribute__((warn_unused_result));

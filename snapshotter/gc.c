@@ -22,7 +22,8 @@
  */
 static const char *const sweep_rows[] = {
 	"DELETE FROM manifests WHERE digest NOT IN (SELECT manifest FROM images) AND digest NOT IN"
-	" (SELECT manifest FROM snapshots WHERE manifest IS NOT NULL)",
+	" (SELECT manifest FROM snapshots WHERE manifest IS NOT NULL) AND digest NOT IN"
+	" (SELECT manifest FROM layer_uses)",
 	"DELETE FROM chains WHERE id NOT IN (SELECT chain FROM manifests WHERE chain IS NOT NULL)"
 	" AND id NOT IN (SELECT chain FROM snapshots WHERE chain IS NOT NULL)",
 	"DELETE FROM layer_blobs WHERE digest NOT IN (SELECT blob FROM manifest_layers)",

@@ -27,6 +27,12 @@ static const char *const folders[] = {
  * its manifest, chain and layers alive whatever happens to the names. KEYs are bytes: blobs.
  * chain: NULL for an image without layers. owner: who manages the snapshot; NULL: snap's user.
  */
+/* An additional layer store's (als.h): how often the layer that is called so there is in use. */
+#define LAYER_USES                                                                                 \
+	"CREATE TABLE layer_uses (ref TEXT NOT NULL, digest TEXT NOT NULL, manifest TEXT NOT NULL" \
+	" REFERENCES manifests(digest), pos INTEGER NOT NULL, count INTEGER NOT NULL,"             \
+	" PRIMARY KEY (ref, digest)) WITHOUT ROWID"
+
 static const char *const schema[] = {
 	"CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
 	"CREATE TABLE layers (id TEXT PRIMARY KEY, diff_id TEXT NOT NULL, tar_size INTEGER NOT "
@@ -61,7 +67,8 @@ static const char *const schema[] = {
 	"CREATE INDEX snapshots_parent ON snapshots(parent)",
 	"CREATE TABLE labels (snapshot INTEGER NOT NULL REFERENCES snapshots(id) ON DELETE CASCADE,"
 	" key BLOB NOT NULL, value BLOB NOT NULL, PRIMARY KEY (snapshot, key)) WITHOUT ROWID",
-	"INSERT INTO meta VALUES ('version', 2), ('next_batch', 1)",
+	LAYER_USES,
+	"INSERT INTO meta VALUES ('version', 3), ('next_batch', 1)",
 };
 
 int64_t store_now(void)
@@ -188,7 +195,7 @@ static int create_schema(struct db *db, struct err *err)
 		(void)snprintf(uuid + 2 * i, 3, "%02x", random[i]);
 	r = db_run(db, "INSERT INTO meta VALUES ('uuid', ?)", DB_ARGS(db_text(uuid)), err);
 	if (r == 0)
-		r = db_run(db, "PRAGMA user_version = 2", DB_NONE, err);
+		r = db_run(db, "PRAGMA user_version = 3", DB_NONE, err);
 	if (r == 0)
 		return db_commit(db, err);
 out:
@@ -196,13 +203,17 @@ out:
 	return r;
 }
 
-/* Version 1 knew no owners. */
+/* Version 1 knew no owners, version 2 no uses of layers. */
 static int upgrade_schema(struct db *db, struct err *err)
 {
-	static const char *const steps[] = {
-		"ALTER TABLE snapshots ADD COLUMN owner TEXT",
-		"UPDATE meta SET value = 2 WHERE name = 'version'",
-		"PRAGMA user_version = 2",
+	static const struct {
+		int64_t from;
+		const char *sql;
+	} steps[] = {
+		{1, "ALTER TABLE snapshots ADD COLUMN owner TEXT"},
+		{2, LAYER_USES},
+		{2, "UPDATE meta SET value = 3 WHERE name = 'version'"},
+		{2, "PRAGMA user_version = 3"},
 	};
 	int64_t version = 0;
 	int r = db_begin(db, err);
@@ -210,8 +221,9 @@ static int upgrade_schema(struct db *db, struct err *err)
 	if (r < 0)
 		return r;
 	r = read_version(db, &version, err); /* another process may have been first */
-	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]) && r == 0 && version == 1; i++)
-		r = db_run(db, steps[i], DB_NONE, err);
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]) && r == 0; i++)
+		if (version <= steps[i].from)
+			r = db_run(db, steps[i].sql, DB_NONE, err);
 	if (r == 0)
 		r = db_commit(db, err);
 	db_rollback(db);
@@ -233,7 +245,7 @@ static int open_database(struct snap_store *store, struct err *err)
 		r = read_version(store->db, &version, err);
 	if (r == 0 && version == 0)
 		r = create_schema(store->db, err);
-	else if (r == 0 && version == 1)
+	else if (r == 0 && version > 0 && version < STORE_VERSION)
 		r = upgrade_schema(store->db, err);
 	else if (r == 0 && version > STORE_VERSION) {
 		r = err_msg(err, -EPROTONOSUPPORT,

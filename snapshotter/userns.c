@@ -18,6 +18,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/strbuf.h"
+#include "overlay/idmap.h"
 #include "snapshotter/keeper.h"
 #include "snapshotter/mount_private.h"
 #include "snapshotter/running.h"
@@ -156,22 +157,29 @@ static int add_number(struct map_command *m, uint64_t v)
 }
 
 /* -ENOENT: the user has no range in @file. */
+static int read_ranges(const char *file, struct userns_range ret[USERNS_RANGES_MAX], size_t *ret_n)
+{
+	struct passwd *pw = getpwuid(getuid());
+	char *text cleanup_free = NULL;
+	size_t len;
+	int r = io_read_path(file, RANGES_FILE_MAX, &text, &len);
+
+	if (r < 0)
+		return r;
+	*ret_n = userns_ranges_parse(text, pw ? pw->pw_name : "", getuid(), ret);
+	return *ret_n == 0 ? -ENOENT : 0;
+}
+
 static int make_command(struct map_command *m, const char *program, pid_t pid, const char *file,
 			uint64_t own)
 {
 	struct userns_range *ranges cleanup_free = calloc(USERNS_RANGES_MAX, sizeof(*ranges));
-	struct passwd *pw = getpwuid(getuid());
-	char *text cleanup_free = NULL;
-	size_t n, len;
+	size_t n = 0;
 	uint64_t next = 1;
-	int r = ranges ? io_read_path(file, RANGES_FILE_MAX, &text, &len) : -ENOMEM;
+	int r = ranges ? read_ranges(file, ranges, &n) : -ENOMEM;
 
-	if (r < 0)
-		return r;
-	n = userns_ranges_parse(text, pw ? pw->pw_name : "", getuid(), ranges);
-	if (n == 0)
-		return -ENOENT;
-	r = add_word(m, program);
+	if (r == 0)
+		r = add_word(m, program);
 	if (r == 0)
 		r = add_number(m, (uint64_t)pid);
 	for (size_t i = 0; i <= n && r == 0; i++) {
@@ -184,6 +192,35 @@ static int make_command(struct map_command *m, const char *program, pid_t pid, c
 	}
 	m->argv[m->n] = NULL;
 	return r;
+}
+
+static int add_host_ids(struct ovl_idmap *m, const char *file, uint32_t own)
+{
+	struct userns_range *ranges cleanup_free = calloc(USERNS_RANGES_MAX, sizeof(*ranges));
+	struct strbuf text CLEANUP(strbuf_release) = STRBUF_INIT;
+	size_t n = 0;
+	uint64_t next = 1;
+	int none = ranges ? read_ranges(file, ranges, &n) : -ENOMEM;
+	int r = none < 0 && none != -ENOENT ? none : strbuf_addf(&text, "0:%u:1", own);
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		r = strbuf_addf(&text, ":%" PRIu64 ":%" PRIu64 ":%" PRIu64, next, ranges[i].start,
+				ranges[i].count);
+		next += ranges[i].count;
+	}
+	if (r == 0)
+		r = ovl_idmap_parse(m, text.s);
+	return r < 0 ? r : none;
+}
+
+int userns_host_ids(struct ovl_idmap *uids, struct ovl_idmap *gids, struct err *err)
+{
+	int r = add_host_ids(uids, "/etc/subuid", geteuid());
+	int g = r == 0 || r == -ENOENT ? add_host_ids(gids, "/etc/subgid", getegid()) : r;
+
+	if (g < 0 && g != -ENOENT)
+		return err_set(err, g, "read the ranges of /etc/subuid and /etc/subgid");
+	return r < 0 ? r : g;
 }
 
 /* Runs outside of the new namespace: there it is still the user that newuidmap(1) knows. */

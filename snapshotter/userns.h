@@ -41,6 +41,14 @@ bool snap_userns_setgroups(void);
 int snap_userns_follow(struct snap_store **store, const char *key, struct err *err)
 	__attribute__((warn_unused_result));
 
+struct ovl_idmap;
+/*
+ * How ids of such a namespace are called in this one, for the calling user: 0 is the user, then the
+ * ranges. Adds to the maps. -ENOENT: there are no ranges; then 0 alone.
+ */
+int userns_host_ids(struct ovl_idmap *uids, struct ovl_idmap *gids, struct err *err)
+	__attribute__((warn_unused_result));
+
 /* One line of subuid(5). */
 struct userns_range {
 	uint64_t start, count;

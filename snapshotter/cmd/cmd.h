@@ -108,7 +108,7 @@ int cmd_table_print(struct cmd_table *t, struct err *err) __attribute__((warn_un
 
 /* Every command, in the order of the help; NULL ends. */
 extern const struct cmd *const cmd_all[];
-extern const struct cmd cmd_bundle, cmd_commit, cmd_df, cmd_diff, cmd_doctor, cmd_fill, cmd_fsck,
-	cmd_gc, cmd_images, cmd_index, cmd_inspect, cmd_label, cmd_ls, cmd_mount, cmd_mounts,
-	cmd_prepare, cmd_pull, cmd_push, cmd_rm, cmd_rmi, cmd_run, cmd_serve, cmd_stat, cmd_tree,
-	cmd_umount, cmd_unpack, cmd_unshare, cmd_usage, cmd_view;
+extern const struct cmd cmd_als, cmd_bundle, cmd_commit, cmd_df, cmd_diff, cmd_doctor, cmd_fill,
+	cmd_fsck, cmd_gc, cmd_images, cmd_index, cmd_inspect, cmd_label, cmd_ls, cmd_mount,
+	cmd_mounts, cmd_prepare, cmd_pull, cmd_push, cmd_rm, cmd_rmi, cmd_run, cmd_serve, cmd_stat,
+	cmd_tree, cmd_umount, cmd_unpack, cmd_unshare, cmd_usage, cmd_view;
