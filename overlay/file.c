@@ -167,6 +167,11 @@ int ovl_write_begin(struct ovl_fs *fs, struct ovl_file *f, off_t off, size_t len
 	return fd < 0 ? fd : ovl_quota_begin(fs, f->node, fd, off, len, ret);
 }
 
+int ovl_file_fd(struct ovl_file *f)
+{
+	return atomic_load(&f->fd);
+}
+
 int ovl_write_fd(struct ovl_file *f)
 {
 	int fd = f->writable ? atomic_load(&f->fd) : -EBADF;

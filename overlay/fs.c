@@ -221,6 +221,7 @@ static int fs_open(const struct ovl_config *c, struct ovl_fs **ret, struct err *
 	pthread_rwlock_init(&fs->tree, &attr);
 	pthread_rwlockattr_destroy(&attr);
 	pthread_mutex_init(&fs->copy_lock, NULL);
+	pthread_mutex_init(&fs->pass.lock, NULL);
 	pthread_cond_init(&fs->copy_done, NULL);
 	fs->fds = ovl_real_cache_new(dirfds_max());
 	fs->numbers = ovl_numbers_new((unsigned int)c->n_lowers + 1);
@@ -329,6 +330,7 @@ void ovl_fs_close(struct ovl_fs *fs)
 	ovl_idmap_release(&fs->gids);
 	pthread_rwlock_destroy(&fs->tree);
 	pthread_mutex_destroy(&fs->copy_lock);
+	pthread_mutex_destroy(&fs->pass.lock);
 	pthread_cond_destroy(&fs->copy_done);
 	free(fs);
 }

@@ -6,6 +6,7 @@
 #include "overlay/lower.h"
 #include "overlay/overlay.h"
 #include "overlay/session_io.h"
+#include "overlay/session_pass.h"
 
 /*
  * fs - one overlay, opened: its layers, its upper, and the nodes the kernel
@@ -37,6 +38,7 @@ enum ovl_node_flags {
 	OVL_NODE_NO_ACL = 1 << 5, /* directory: known to have no default ACL */
 	OVL_NODE_COPYING = 1 << 6, /* under fs->copy_lock */
 	OVL_NODE_LINKED = 1 << 7, /* INDEXED: the upper has the names that were known */
+	OVL_NODE_PASSED = 1 << 8, /* was open by passthrough: pages in the kernel may be old */
 };
 
 struct ovl_node {
@@ -56,6 +58,8 @@ struct ovl_node {
 		struct ovl_obj **many; /* n_lowers > 1 */
 	};
 	char *redirect; /* under fs->tree: directory in the upper whose lowers have another name */
+	unsigned int opens_cached, opens_passed; /* session_pass.c, under its lock */
+	int32_t backing; /* the same: an id of the kernel's while opens_passed > 0 */
 	uint64_t upper_ino; /* the host's; valid with UPPER */
 	uint64_t
 		charge; /* quota.c, under its lock: bytes counted for the file, and 1; 0: not yet */
@@ -94,6 +98,7 @@ struct ovl_fs {
 	bool has_upper, redirect_dir, volatile_;
 	struct ovl_listings *listings;
 	struct ovl_session_io io;
+	struct ovl_pass pass;
 	struct ovl_quota *quota; /* NULL: none */
 	bool owned; /* nobody else changes the upper: the kernel may believe all it knows */
 	bool no_handles; /* OPEN is answered ENOSYS: requests on files come without one */

@@ -150,6 +150,8 @@ struct ovl_span {
 /* Where the bytes at @off are: for reading. */
 int ovl_read_map(struct ovl_fs *fs, struct ovl_file *f, off_t off, size_t len,
 		 struct ovl_span *ret) OVL_MUST;
+/* The fd in the upper of a handle, borrowed; -1: it is on a lower file. */
+int ovl_file_fd(struct ovl_file *f);
 /* The upper fd of a handle opened for writing, borrowed. -EBADF. */
 int ovl_write_fd(struct ovl_file *f) OVL_MUST;
 /* The same as @ret->fd, with room for @ret->len of @len bytes (overlay/quota.h). */

@@ -40,6 +40,8 @@ struct ovl_config {
 	char *source; /* shown in the mount table; NULL: "snapfs" */
 	unsigned int threads; /* 0: chosen by the engine */
 	bool noopen_set, noopen; /* the user chose; else: where it can be had */
+	bool passthrough; /* the kernel reads and writes files of the upper itself, where it grants
+			     it */
 	bool timeout_set; /* the user gave a time-out; else: without end, the layers are ours */
 	unsigned int timeout_ms; /* of names and attributes in the kernel */
 };

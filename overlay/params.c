@@ -53,6 +53,7 @@ enum opt_key {
 	KEY_FSYNC,
 	KEY_THREADED,
 	KEY_NOOPEN,
+	KEY_PASSTHROUGH,
 	KEY_UIDS,
 	KEY_GIDS,
 	KEY_SQUASH,
@@ -92,6 +93,7 @@ static const struct opt table[] = {
 	{"threaded", OPT_SWITCH, KEY_THREADED},
 	{"ino_batch", OPT_NUMBER, KEY_BATCH},
 	{"noopen", OPT_SWITCH, KEY_NOOPEN},
+	{"passthrough", OPT_SWITCH, KEY_PASSTHROUGH},
 	{"timeout", OPT_SECONDS, KEY_TIMEOUT},
 	{"uidmapping", OPT_IDMAP, KEY_UIDS},
 	{"gidmapping", OPT_IDMAP, KEY_GIDS},
@@ -344,6 +346,9 @@ static void set_flag(struct ovl_config *c, enum opt_key key, bool on)
 	case KEY_NOOPEN:
 		c->noopen = on;
 		c->noopen_set = true;
+		break;
+	case KEY_PASSTHROUGH:
+		c->passthrough = on;
 		break;
 	case KEY_SQUASH:
 		/* squash_to_uid and squash_to_gid say more, whichever comes first. */
@@ -695,6 +700,8 @@ const char *ovl_params_help(void)
 	       "  timeout=SECONDS           how long the kernel may keep names and attributes\n"
 	       "  noopen=0|1                the kernel opens and closes files without asking "
 	       "(where it can)\n"
+	       "  passthrough=0|1           the kernel itself reads and writes files of the upper "
+	       "(0)\n"
 	       "  uidmapping=STORED:SHOWN:COUNT[:...], gidmapping=...\n"
 	       "                            owners that are kept as one id and seen as another\n"
 	       "  squash_to_root, squash_to_uid=N, squash_to_gid=N\n"

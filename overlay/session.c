@@ -110,6 +110,16 @@ static void choose_data_path(struct ovl_fs *fs, const struct ovl_config *c)
 	else if (!may_open_anything())
 		why = "without CAP_DAC_OVERRIDE a file must be opened while its mode allows it";
 	fs->no_handles = !why;
+	if (c->passthrough && (!fs->has_upper || fs->quota)) {
+		log_warn("no passthrough: %s", fs->quota ? "the quota has to see what is written"
+							 : "there is no upper directory");
+	} else if (c->passthrough) {
+		fs->pass.wanted = true;
+		fs->pass.fallback = fs->no_handles;
+		fs->no_handles = false;
+		fs->io.wanted2 = OVL_PASS_FLAG2;
+		return;
+	}
 	if (why && c->noopen_set && c->noopen)
 		log_warn("files are opened with a message each: %s", why);
 	else
@@ -145,6 +155,7 @@ int ovl_session_mount(const struct ovl_config *c, const char *mountpoint, struct
 			r = err_set(err, errno ? -errno : -EPERM, "mount on '%s'", mountpoint);
 		} else {
 			s->mounted = true;
+			s->fs->pass.dev_fd = fuse_session_fd(s->se);
 			r = ovl_session_io_attach(&s->fs->io, s->se);
 			if (r < 0)
 				r = err_set(err, r, "mount on '%s'", mountpoint);

@@ -44,6 +44,7 @@ static void look_at(struct ovl_session_io *io, const char *buf, size_t len)
 
 		memcpy(&in, arg, len < sizeof(in) ? len : sizeof(in));
 		io->offered = in.flags;
+		io->offered2 = in.flags & FUSE_INIT_EXT ? in.flags2 : 0;
 	}
 }
 
@@ -71,6 +72,16 @@ static ssize_t io_writev(int fd, struct iovec *iov, int count, void *userdata)
 
 		memcpy(&out, iov[1].iov_base, len);
 		out.flags |= fs->io.wanted & fs->io.offered;
+		if (fs->io.wanted2 & fs->io.offered2 && len == sizeof(out)) {
+			const uint32_t depth = OVL_PASS_MAX_DEPTH;
+
+			out.flags |= FUSE_INIT_EXT;
+			out.flags2 |= fs->io.wanted2 & fs->io.offered2;
+			/* max_stack_depth, which older headers do not name */
+			memcpy((char *)&out + offsetof(struct fuse_init_out, flags2) +
+				       sizeof(out.flags2),
+			       &depth, sizeof(depth));
+		}
 		memcpy(iov[1].iov_base, &out, len);
 	}
 	return writev(fd, iov, count);
@@ -84,9 +95,9 @@ int ovl_session_io_attach(struct ovl_session_io *io, struct fuse_session *se)
 	return fuse_session_custom_io(se, &calls, fuse_session_fd(se));
 }
 
-bool ovl_session_io_init(struct ovl_session_io *io)
+bool ovl_session_io_init(struct ovl_session_io *io, bool writes_seen)
 {
 	/* look-ups in one directory at once; no question about capabilities at each write */
-	io->wanted = FUSE_PARALLEL_DIROPS | FUSE_HANDLE_KILLPRIV_V2;
-	return io->offered & FUSE_HANDLE_KILLPRIV_V2;
+	io->wanted = FUSE_PARALLEL_DIROPS | (writes_seen ? FUSE_HANDLE_KILLPRIV_V2 : 0);
+	return io->offered & io->wanted & FUSE_HANDLE_KILLPRIV_V2;
 }

@@ -13,6 +13,7 @@ struct fuse_session;
 struct ovl_session_io {
 	uint32_t offered; /* by the kernel, in its INIT */
 	uint32_t wanted; /* of them: put into our answer */
+	uint32_t offered2, wanted2; /* the same of the upper half of the flags */
 	struct fuse_session *se; /* for notifications */
 	atomic_bool answered;
 	atomic_ulong requests; /* since the mount */
@@ -21,8 +22,11 @@ struct ovl_session_io {
 /* After fuse_session_mount(). The session's userdata is the struct ovl_fs that has @io. */
 int ovl_session_io_attach(struct ovl_session_io *io, struct fuse_session *se)
 	__attribute__((warn_unused_result));
-/* While INIT is answered: asks for what we can. True when set-id bits are ours to take away. */
-bool ovl_session_io_init(struct ovl_session_io *io);
+/*
+ * While INIT is answered: asks for what we can. True when set-id bits are ours to take away, which
+ * needs that all writes are seen by us.
+ */
+bool ovl_session_io_init(struct ovl_session_io *io, bool writes_seen);
 /*
  * Of the request that this thread handles: it is to take set-user-id and set-group-id away
  * (FUSE_WRITE_KILL_SUIDGID, FATTR_KILL_SUIDGID).

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse3/fuse_lowlevel.h>
+#include <linux/fuse.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,9 +33,12 @@ static fuse_ino_t ino_of(struct ovl_fs *fs, const struct ovl_node *n)
 	return n == fs->root ? FUSE_ROOT_ID : (fuse_ino_t)(uintptr_t)n;
 }
 
+/* Handles are pointers, and so even: the last bit says that the open was passed through. */
+#define FH_PASSED 1u
+
 static struct ovl_file *file_of(const struct fuse_file_info *fi)
 {
-	return (struct ovl_file *)(uintptr_t)fi->fh;
+	return (struct ovl_file *)(uintptr_t)(fi->fh & ~(uint64_t)FH_PASSED);
 }
 
 /*
@@ -132,7 +136,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	if (fs->no_acl)
 		conn->want &= ~(unsigned int)FUSE_CAP_POSIX_ACL;
 	fs->no_handles = fs->no_handles && conn->capable & FUSE_CAP_NO_OPEN_SUPPORT;
-	fs->kills = ovl_session_io_init(&fs->io);
+	fs->kills = ovl_session_io_init(&fs->io, !fs->pass.wanted);
 	conn->max_write = READ_MAX;
 	conn->max_readahead = READ_MAX;
 	conn->max_background = 64;
@@ -246,6 +250,71 @@ static void op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, cons
 	create(req, parent, name, &(struct ovl_new){.mode = S_IFLNK | 0777, .target = link});
 }
 
+static void set_time(uint64_t *sec, uint32_t *nsec, double timeout)
+{
+	*sec = timeout > (double)UINT32_MAX ? UINT32_MAX : (uint64_t)timeout;
+	*nsec = timeout > (double)UINT32_MAX ? 0 : (uint32_t)((timeout - (double)*sec) * 1e9);
+}
+
+/* As libfuse makes it of a struct fuse_entry_param: it has no answer with a backing id. */
+static void wire_entry(const struct fuse_entry_param *e, struct fuse_entry_out *out)
+{
+	const struct stat *st = &e->attr;
+
+	memset(out, 0, sizeof(*out));
+	out->nodeid = e->ino;
+	out->generation = e->generation;
+	set_time(&out->entry_valid, &out->entry_valid_nsec, e->entry_timeout);
+	set_time(&out->attr_valid, &out->attr_valid_nsec, e->attr_timeout);
+	out->attr.ino = st->st_ino;
+	out->attr.size = (uint64_t)st->st_size;
+	out->attr.blocks = (uint64_t)st->st_blocks;
+	out->attr.atime = (uint64_t)st->st_atim.tv_sec;
+	out->attr.mtime = (uint64_t)st->st_mtim.tv_sec;
+	out->attr.ctime = (uint64_t)st->st_ctim.tv_sec;
+	out->attr.atimensec = (uint32_t)st->st_atim.tv_nsec;
+	out->attr.mtimensec = (uint32_t)st->st_mtim.tv_nsec;
+	out->attr.ctimensec = (uint32_t)st->st_ctim.tv_nsec;
+	out->attr.mode = st->st_mode;
+	out->attr.nlink = (uint32_t)st->st_nlink;
+	out->attr.uid = st->st_uid;
+	out->attr.gid = st->st_gid;
+	out->attr.rdev = (uint32_t)st->st_rdev;
+	out->attr.blksize = (uint32_t)st->st_blksize;
+}
+
+/*
+ * Answers an open: @e of a new file, or NULL. Pages that the kernel has stay good but for those of
+ * a file that it wrote to behind its own back.
+ */
+static int reply_open(fuse_req_t req, struct ovl_node *n, struct ovl_file *f,
+		      const struct fuse_entry_param *e, struct fuse_file_info *fi)
+{
+	struct {
+		struct fuse_entry_out entry;
+		struct ovl_pass_open_out open;
+	} out;
+	struct ovl_fs *fs = fs_of(req);
+	int r;
+
+	fi->fh = (uintptr_t)f;
+	if (ovl_pass_begin(fs, n, f, &out.open.backing_id)) {
+		fi->fh |= FH_PASSED;
+		out.open.fh = fi->fh;
+		out.open.open_flags = OVL_PASS_FOPEN;
+		if (e)
+			wire_entry(e, &out.entry);
+		r = e ? fuse_reply_buf(req, (const char *)&out, sizeof(out))
+		      : fuse_reply_buf(req, (const char *)&out.open, sizeof(out.open));
+	} else {
+		fi->keep_cache = !ovl_node_has(n, OVL_NODE_PASSED);
+		r = e ? fuse_reply_create(req, e, fi) : fuse_reply_open(req, fi);
+	}
+	if (r < 0)
+		ovl_pass_end(fs, n, fi->fh & FH_PASSED);
+	return r;
+}
+
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 		      struct fuse_file_info *fi)
 {
@@ -258,6 +327,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	struct stat st;
 	int r = -ENOSYS; /* the kernel takes MKNOD from now on */
 
+	ovl_pass_decide(fs);
 	if (!fs->no_handles)
 		r = ovl_create(fs, node_of(req, parent), name, &what, &cred, &n, &st, fi->flags,
 			       &f);
@@ -266,9 +336,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 		return;
 	}
 	fill_entry(fs, n, &st, &e);
-	fi->fh = (uintptr_t)f;
-	fi->keep_cache = 1;
-	if (fuse_reply_create(req, &e, fi) < 0) {
+	if (reply_open(req, n, f, &e, fi) < 0) {
 		ovl_close(fs, f);
 		ovl_node_forget(fs, n, 1);
 	}
@@ -304,21 +372,21 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct ovl_fs *fs = fs_of(req);
 	struct ovl_file *f;
-	int r = fs->no_handles ? -ENOSYS : ovl_open(fs, node_of(req, ino), fi->flags, &f);
+	int r;
 
+	ovl_pass_decide(fs);
+	r = fs->no_handles ? -ENOSYS : ovl_open(fs, node_of(req, ino), fi->flags, &f);
 	if (r < 0) {
 		fuse_reply_err(req, -r);
 		return;
 	}
-	fi->fh = (uintptr_t)f;
-	fi->keep_cache = 1;
-	if (fuse_reply_open(req, fi) < 0)
+	if (reply_open(req, node_of(req, ino), f, NULL, fi) < 0)
 		ovl_close(fs, f);
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	(void)ino;
+	ovl_pass_end(fs_of(req), node_of(req, ino), fi->fh & FH_PASSED);
 	ovl_close(fs_of(req), file_of(fi));
 	fuse_reply_err(req, 0);
 }

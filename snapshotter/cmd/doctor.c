@@ -124,7 +124,10 @@ static void check_kernel(struct report *rep)
 	    file_has("/proc/filesystems", NULL, "\toverlay")
 		    ? "known to the kernel"
 		    : "not loaded: the kernel engine needs it ('modprobe overlay')");
-	(void)snprintf(text, sizeof(text), "%s: FUSE passthrough needs Linux 6.9 and root",
+	(void)snprintf(text, sizeof(text),
+		       "%s: FUSE passthrough needs Linux 6.9 and root of the machine; used where a "
+		       "mount of "
+		       "snapfs asks for it (passthrough=1)",
 		       major > 6 || (major == 6 && minor >= 9) ? "new enough" : "too old");
 	say(rep, "passthrough",
 	    (major > 6 || (major == 6 && minor >= 9)) && geteuid() == 0 ? GOOD : NEUTRAL, text);

@@ -34,6 +34,10 @@ test_index_lowers() {
 test_with_handles() {
 	diffop --ours "${engine/redirect_dir=on/redirect_dir=on,noopen=0}" --dir . --seed $((seed + 300000)) --sequences 30
 }
+# with files that the kernel reads and writes itself
+test_passthrough() {
+	diffop --ours "${engine/redirect_dir=on/redirect_dir=on,passthrough=1}" --dir . --seed $((seed + 300000)) --sequences 26
+}
 test_without_caching() {
 	diffop --ours "${engine/redirect_dir=on/redirect_dir=on,timeout=0}" --dir . --seed $((seed + 400000)) --sequences 30
 }

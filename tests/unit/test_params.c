@@ -93,16 +93,17 @@ END_TEST
 START_TEST(values)
 {
 	ck_assert_int_eq(parse("ino_batch=7,timeout=1.5,threaded=0,fsync=0,redirect_dir=on"), 0);
-	ck_assert(!c.noopen_set);
+	ck_assert(!c.noopen_set && !c.passthrough);
 	ck_assert_uint_eq(c.ino_batch, 7);
 	ck_assert(c.timeout_set);
 	ck_assert_uint_eq(c.timeout_ms, 1500);
 	ck_assert_uint_eq(c.threads, 1);
 	ck_assert(c.volatile_);
 	ck_assert(c.redirect_dir);
-	ck_assert_int_eq(
-		parse("redirect_dir=off,fsync=1,threaded=1,timeout=0,allow_other,noopen=0"), 0);
-	ck_assert(c.noopen_set && !c.noopen);
+	ck_assert_int_eq(parse("redirect_dir=off,fsync=1,threaded=1,timeout=0,allow_other,noopen=0,"
+			       "passthrough=1"),
+			 0);
+	ck_assert(c.noopen_set && !c.noopen && c.passthrough);
 	ck_assert(!c.redirect_dir);
 	ck_assert(!c.volatile_);
 	ck_assert_uint_eq(c.threads, 0);
