@@ -98,13 +98,67 @@ static struct json *add(struct parser *p, enum json_type type)
 	return v;
 }
 
+/* Length of the valid UTF-8 sequence at @s (Unicode 15, table 3-7), or 0. */
+static size_t utf8_sequence(const unsigned char *s, size_t len)
+{
+	unsigned char lo = 0x80, hi = 0xbf;
+	size_t n;
+
+	if (s[0] < 0x80)
+		return 1;
+	if (s[0] < 0xc2 || s[0] > 0xf4)
+		return 0;
+	n = s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
+	if (n > len)
+		return 0;
+	if (s[0] == 0xe0)
+		lo = 0xa0;
+	else if (s[0] == 0xed)
+		hi = 0x9f;
+	else if (s[0] == 0xf0)
+		lo = 0x90;
+	else if (s[0] == 0xf4)
+		hi = 0x8f;
+	if (s[1] < lo || s[1] > hi)
+		return 0;
+	for (size_t i = 2; i < n; i++) {
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	}
+	return n;
+}
+
+static bool is_utf8(const void *text, size_t len)
+{
+	const unsigned char *p = text;
+	size_t n = 1;
+
+	for (size_t i = 0; i < len && n > 0; i += n)
+		n = utf8_sequence(p + i, len - i);
+	return n > 0;
+}
+
+bool json_is_text(const char *s)
+{
+	return is_utf8(s, strlen(s));
+}
+
+/* What a string or a key may not have in it; yajl makes bytes of half a surrogate pair. */
+static const char *bad_text(const void *text, size_t len)
+{
+	if (memchr(text, '\0', len))
+		return "NUL inside a string";
+	return is_utf8(text, len) ? NULL : "half a surrogate pair";
+}
+
 static int add_text(struct parser *p, enum json_type type, const void *text, size_t len)
 {
+	const char *why = bad_text(text, len);
 	struct json *v;
 	char *copy;
 
-	if (memchr(text, '\0', len))
-		return stop(p, -EBADMSG, "NUL inside a string");
+	if (why)
+		return stop(p, -EBADMSG, why);
 	copy = strndup(text, len);
 	if (!copy)
 		return stop(p, -ENOMEM, "out of memory");
@@ -169,9 +223,10 @@ static int on_map_key(void *ctx, const unsigned char *text, size_t len)
 {
 	struct parser *p = ctx;
 	const struct json *object = p->stack[p->depth - 1];
+	const char *why = bad_text(text, len);
 
-	if (memchr(text, '\0', len))
-		return stop(p, -EBADMSG, "NUL inside a key");
+	if (why)
+		return stop(p, -EBADMSG, why);
 	for (size_t i = 0; i < object->len; i++) {
 		if (strlen(object->keys[i]) == len && memcmp(object->keys[i], text, len) == 0)
 			return stop(p, -EBADMSG, "the same key twice in one object");
@@ -366,65 +421,17 @@ void json_w_end(struct json_writer *w)
 	note(w, w->is_array[w->depth] ? yajl_gen_array_close(w->gen) : yajl_gen_map_close(w->gen));
 }
 
-/* Length of the valid UTF-8 sequence at @s (Unicode 15, table 3-7), or 0. */
-static size_t utf8_sequence(const unsigned char *s, size_t len)
-{
-	unsigned char lo = 0x80, hi = 0xbf;
-	size_t n;
-
-	if (s[0] < 0x80)
-		return 1;
-	if (s[0] < 0xc2 || s[0] > 0xf4)
-		return 0;
-	n = s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
-	if (n > len)
-		return 0;
-	if (s[0] == 0xe0)
-		lo = 0xa0;
-	else if (s[0] == 0xed)
-		hi = 0x9f;
-	else if (s[0] == 0xf0)
-		lo = 0x90;
-	else if (s[0] == 0xf4)
-		hi = 0x8f;
-	if (s[1] < lo || s[1] > hi)
-		return 0;
-	for (size_t i = 2; i < n; i++) {
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	}
-	return n;
-}
-
-bool json_is_text(const char *s)
-{
-	const unsigned char *p = (const unsigned char *)s;
-	size_t len = strlen(s), n = 1;
-
-	for (size_t i = 0; i < len && n > 0; i += n)
-		n = utf8_sequence(p + i, len - i);
-	return n > 0;
-}
-
 void json_w_stringn(struct json_writer *w, const char *s, size_t len)
 {
 	const unsigned char *p = (const unsigned char *)s;
 	struct strbuf clean = STRBUF_INIT;
-	size_t i = 0;
 	int r = 0;
 
-	while (i < len) {
-		size_t n = utf8_sequence(p + i, len - i);
-
-		if (n == 0)
-			break;
-		i += n;
-	}
-	if (i == len) {
+	if (is_utf8(s, len)) {
 		note(w, yajl_gen_string(w->gen, p, len));
 		return;
 	}
-	for (i = 0; i < len && r == 0;) {
+	for (size_t i = 0; i < len && r == 0;) {
 		size_t n = utf8_sequence(p + i, len - i);
 
 		r = n ? strbuf_add(&clean, p + i, n) : strbuf_adds(&clean, "\xef\xbf\xbd");

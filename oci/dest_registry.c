@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "oci/http_range.h"
 #include "oci/media.h"
 #include "oci/referrers.h"
 #include "oci/registry.h"
@@ -148,29 +149,19 @@ static int begin(struct registry *r, const struct oci_descriptor *desc, const ch
 	return next_place(r, &a, place, err);
 }
 
-/* How much of the blob the registry has: "Range: 0-LAST". */
+/* How much of the blob the registry has. */
 static int ask_progress(struct registry *r, const struct oci_descriptor *desc, char **place,
 			uint64_t *done, struct err *err)
 {
 	struct http_answer a cleanup_http_answer = HTTP_ANSWER_INIT;
 	struct http_request req = {.method = "GET", .url = *place, .max = ANSWER_MAX};
-	unsigned long long last;
-	char *end;
 	int code = registry_request(r, &req, &a, err);
 
 	if (code < 0)
 		return code;
 	if (a.status != 204 && a.status != 202)
 		return unwanted(&a, desc, "state of blob", err);
-	*done = 0;
-	if (a.range && strncmp(a.range, "0-", 2) == 0 && a.range[2] >= '0' && a.range[2] <= '9') {
-		errno = 0;
-		last = strtoull(a.range + 2, &end, 10);
-		/* "0-0" is what is said of nothing as well as of one byte: sent again, it is
-		 * refused */
-		if (errno == 0 && *end == '\0' && last > 0 && last < desc->size)
-			*done = last + 1;
-	}
+	*done = http_range_uploaded(a.range, desc->size);
 	return next_place(r, &a, place, err);
 }
 

@@ -65,8 +65,6 @@ int registry_error(const struct http_answer *a, const char *what, struct err *er
 int registry_range(struct registry *r, const struct oci_descriptor *desc, uint64_t from,
 		   uint64_t len, int fd, unsigned int seconds, struct err *err)
 	__attribute__((warn_unused_result));
-/* "bytes FROM-TO/ALL" of an answer: does it start at @from? */
-bool registry_range_starts_at(const char *text, uint64_t from);
 
 /* referrers.c: the index of what refers to @subject, appended; -ENOENT. */
 int registry_referrers(struct registry *r, const struct digest *subject, struct strbuf *out,

@@ -2,63 +2,37 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <strings.h>
 #include <time.h>
 
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "oci/http_range.h"
 #include "oci/registry.h"
 
-/* A piece of a blob: goes on where it was when a connection breaks. */
-struct range {
-	uint64_t from, len, done; /* done: of len, in the file */
-	uint64_t skip; /* a server that sends all of the blob: bytes in front of ours */
+struct piece {
+	struct http_range range;
 	int fd;
-	bool started;
 };
-
-bool registry_range_starts_at(const char *text, uint64_t from)
-{
-	char *end;
-	unsigned long long n;
-
-	if (!text || strncasecmp(text, "bytes ", 6) != 0 || text[6] < '0' || text[6] > '9')
-		return false;
-	errno = 0;
-	n = strtoull(text + 6, &end, 10);
-	return errno == 0 && *end == '-' && n == from;
-}
 
 static int take_bytes(void *ctx, unsigned int status, const char *content_range, const void *data,
 		      size_t len)
 {
-	struct range *g = ctx;
-	const char *p = data;
-	size_t n;
+	struct piece *g = ctx;
+	int more = http_range_take(&g->range, status, content_range, &data, &len);
 	int r;
 
-	if (!g->started) {
-		g->started = true;
-		if (status == 206 && !registry_range_starts_at(content_range, g->from + g->done))
-			return -EBADMSG;
-		g->skip = status == 206 ? 0 : g->from + g->done;
-	}
-	n = g->skip < len ? (size_t)g->skip : len;
-	g->skip -= n;
-	p += n;
-	len -= n;
-	n = len < g->len - g->done ? len : (size_t)(g->len - g->done);
-	r = io_pwrite_full(g->fd, p, n, (off_t)(g->from + g->done));
-	if (r < 0)
+	if (more < 0)
+		return more;
+	r = io_pwrite_full(g->fd, data, len, (off_t)(g->range.pos - len));
+	if (r < 0) {
+		g->range.pos -= len;
 		return r;
-	g->done += n;
-	return n < len ? -ECANCELED : 0; /* it sends more than was asked for */
+	}
+	return more ? -ECANCELED : 0; /* it sends more than was asked for: nothing to wait for */
 }
 
-static int range_once(struct registry *r, const struct oci_descriptor *desc, struct range *g,
+static int range_once(struct registry *r, const struct oci_descriptor *desc, struct piece *g,
 		      struct http_answer *a, struct err *err)
 {
 	char *url cleanup_free = registry_url(r, "blobs/%s", desc->digest.text);
@@ -73,13 +47,13 @@ static int range_once(struct registry *r, const struct oci_descriptor *desc, str
 
 	if (!url)
 		return err_set(err, -ENOMEM, "blob %s", desc->digest.text);
-	(void)snprintf(range, sizeof(range), "bytes=%" PRIu64 "-%" PRIu64, g->from + g->done,
-		       g->from + g->len - 1);
-	g->started = false;
+	(void)snprintf(range, sizeof(range), "bytes=%" PRIu64 "-%" PRIu64, g->range.pos,
+		       g->range.end - 1);
+	http_range_begin(&g->range);
 	code = registry_try(r, &req, a, err);
-	if (g->done == g->len)
+	if (g->range.pos == g->range.end)
 		return 0;
-	if (code == -EBADMSG && g->started)
+	if (code == -EBADMSG && g->range.looked)
 		return err_msg(err, code, "blob %s: the registry sent another range than asked for",
 			       desc->digest.text);
 	if (code < 0)
@@ -97,14 +71,14 @@ static int range_once(struct registry *r, const struct oci_descriptor *desc, str
 int registry_range(struct registry *r, const struct oci_descriptor *desc, uint64_t from,
 		   uint64_t len, int fd, unsigned int seconds, struct err *err)
 {
-	struct range g = {.from = from, .len = len, .fd = fd};
+	struct piece g = {.range = {.pos = from, .end = from + len}, .fd = fd};
 	struct timespec start, now;
 	unsigned int idle = 0;
 
 	(void)clock_gettime(CLOCK_MONOTONIC, &start);
 	for (;;) {
 		struct http_answer a cleanup_http_answer = HTTP_ANSWER_INIT;
-		uint64_t before = g.done;
+		uint64_t before = g.range.pos;
 		int code = range_once(r, desc, &g, &a, err);
 
 		if (code != -ECONNABORTED)
@@ -112,9 +86,8 @@ int registry_range(struct registry *r, const struct oci_descriptor *desc, uint64
 		(void)clock_gettime(CLOCK_MONOTONIC, &now);
 		if (now.tv_sec - start.tv_sec >= (time_t)seconds)
 			return code;
-		idle = g.done > before ? 1 : idle + 1;
-		log_info("blob %s: a range broke at byte %" PRIu64, desc->digest.text,
-			 from + g.done);
+		idle = g.range.pos > before ? 1 : idle + 1;
+		log_info("blob %s: a range broke at byte %" PRIu64, desc->digest.text, g.range.pos);
 		if (registry_wait(idle > 4 ? 4 : idle, &a, NULL) < 0)
 			return -ECANCELED;
 	}

@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "oci/http_range.h"
 #include "oci/media.h"
 #include "oci/quote.h"
 #include "oci/registry.h"
@@ -194,9 +195,7 @@ struct download {
 	struct oci_descriptor desc;
 	pthread_t thread;
 	int fd; /* the pipe's end */
-	uint64_t done; /* bytes that are in the pipe */
-	uint64_t skip; /* bytes to be thrown away: a server that starts over */
-	bool started; /* this answer has been looked at */
+	struct http_range range; /* what is not in the pipe yet */
 	_Atomic bool cancel;
 	int result;
 	struct err err;
@@ -206,26 +205,11 @@ static int take_bytes(void *ctx, unsigned int status, const char *content_range,
 		      size_t len)
 {
 	struct download *d = ctx;
-	const char *p = data;
-	size_t n;
-	int r;
+	int more = http_range_take(&d->range, status, content_range, &data, &len);
 
-	if (!d->started) {
-		d->started = true;
-		if (status == 206 && !registry_range_starts_at(content_range, d->done))
-			return -EBADMSG;
-		d->skip = status == 206 ? 0 : d->done;
-	}
-	n = d->skip < len ? (size_t)d->skip : len;
-	d->skip -= n;
-	p += n;
-	len -= n;
-	if (len > d->desc.size - d->done)
-		return -EFBIG;
-	r = io_write_full(d->fd, p, len);
-	if (r == 0)
-		d->done += len;
-	return r;
+	if (more)
+		return more < 0 ? more : -EFBIG;
+	return io_write_full(d->fd, data, len);
 }
 
 static int download_once(struct download *d, struct http_answer *a, struct err *err)
@@ -244,17 +228,17 @@ static int download_once(struct download *d, struct http_answer *a, struct err *
 
 	if (!url)
 		return err_set(err, -ENOMEM, "blob %s", d->desc.digest.text);
-	if (d->done > 0) {
-		(void)snprintf(range, sizeof(range), "bytes=%" PRIu64 "-", d->done);
+	if (d->range.pos > 0) {
+		(void)snprintf(range, sizeof(range), "bytes=%" PRIu64 "-", d->range.pos);
 		req.range = range;
 	}
-	d->started = false;
+	http_range_begin(&d->range);
 	r = registry_try(d->reg, &req, a, err);
 	if (r == -EFBIG)
 		return err_msg(err, -EBADMSG,
 			       "blob %s: size does not match: more than %" PRIu64 " bytes",
 			       d->desc.digest.text, d->desc.size);
-	if (r == -EBADMSG && d->started)
+	if (r == -EBADMSG && d->range.looked)
 		return err_msg(err, r, "blob %s: the registry sent another range than asked for",
 			       d->desc.digest.text);
 	if (r < 0)
@@ -276,22 +260,22 @@ static int download_all(struct download *d)
 {
 	unsigned int idle = 0;
 
-	for (unsigned int n = 0; d->done < d->desc.size || n == 0; n++) {
+	for (unsigned int n = 0; d->range.pos < d->desc.size || n == 0; n++) {
 		struct http_answer a cleanup_http_answer = HTTP_ANSWER_INIT;
-		uint64_t before = d->done;
+		uint64_t before = d->range.pos;
 		int r = download_once(d, &a, &d->err);
 
-		if (r == 0 && d->done == d->desc.size)
+		if (r == 0 && d->range.pos == d->desc.size)
 			return 0;
 		if (r == 0) /* it ended early and called that the end */
 			r = err_msg(&d->err, -ECONNABORTED,
 				    "blob %s: size does not match: only %" PRIu64
 				    " bytes, not %" PRIu64,
-				    d->desc.digest.text, d->done, d->desc.size);
-		idle = d->done > before ? 1 : idle + 1;
+				    d->desc.digest.text, d->range.pos, d->desc.size);
+		idle = d->range.pos > before ? 1 : idle + 1;
 		if (r != -ECONNABORTED || idle == REGISTRY_TRIES || n == BREAKS_MAX)
 			return r;
-		log_info("%s: goes on at byte %" PRIu64, d->err.msg, d->done);
+		log_info("%s: goes on at byte %" PRIu64, d->err.msg, d->range.pos);
 		if (registry_wait(idle, &a, &d->cancel) < 0)
 			return -ECANCELED;
 	}
@@ -344,6 +328,7 @@ static int source_blob(void *impl, const struct oci_descriptor *desc, struct oci
 	d->stream.finish = download_finish;
 	d->reg = s->reg;
 	d->desc = *desc;
+	d->range.end = desc->size;
 	d->fd = fds[1];
 	r = pthread_create(&d->thread, NULL, download_thread, d);
 	if (r != 0) {

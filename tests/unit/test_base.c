@@ -128,6 +128,9 @@ START_TEST(json_strict)
 	ck_assert_int_eq(parses("{\"a\":1,\"a\":2}"), -EBADMSG);
 	ck_assert_int_eq(parses("{\"a\":1"), -EBADMSG);
 	ck_assert_int_eq(parses("\"a\\u0000b\""), -EBADMSG);
+	ck_assert_int_eq(parses("\"\\ud83d\\ude00\""), 0);
+	ck_assert_int_eq(parses("\"\\udc00\""), -EBADMSG); /* half a pair: no UTF-8 says it */
+	ck_assert_int_eq(parses("{\"\\udc00\":1}"), -EBADMSG);
 	ck_assert_int_eq(parses("\"\xff\""), -EBADMSG);
 	for (int i = 0; i < JSON_DEPTH_MAX + 1; i++)
 		ck_assert_int_eq(strbuf_addc(&deep, '['), 0);

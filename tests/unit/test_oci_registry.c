@@ -12,6 +12,7 @@
 #include "oci/authfile.h"
 #include "oci/challenge.h"
 #include "oci/http.h"
+#include "oci/http_range.h"
 #include "oci/reference.h"
 
 #define EMPTY "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -223,6 +224,52 @@ START_TEST(urls)
 }
 END_TEST
 
+/* One answer to who wants [@from, @to): how much of @len bytes of it is theirs, and from where. */
+static int part(uint64_t from, uint64_t to, unsigned int status, const char *content_range,
+		size_t len, size_t want_off, size_t want_len)
+{
+	struct http_range g = {.pos = from, .end = to};
+	static const char bytes[64] = "";
+	const void *p = bytes;
+	int r;
+
+	http_range_begin(&g);
+	r = http_range_take(&g, status, content_range, &p, &len);
+	if (r >= 0) {
+		ck_assert_ptr_eq(p, bytes + want_off);
+		ck_assert_uint_eq(len, want_len);
+	}
+	ck_assert_uint_eq(g.pos, r < 0 ? from : from + want_len);
+	return r;
+}
+
+START_TEST(ranges)
+{
+	ck_assert_int_eq(part(0, 20, 200, NULL, 10, 0, 10), 0);
+	ck_assert_int_eq(part(0, 10, 200, NULL, 10, 0, 10), 0);
+	ck_assert_int_eq(part(0, 9, 200, NULL, 10, 0, 9), 1);
+	ck_assert_int_eq(part(4, 20, 200, NULL, 10, 4, 6), 0); /* it starts over */
+	ck_assert_int_eq(part(12, 20, 200, NULL, 10, 10, 0), 0);
+	ck_assert_int_eq(part(4, 20, 206, "bytes 4-19/20", 10, 0, 10), 0);
+	ck_assert_int_eq(part(4, 20, 206, "Bytes 4-19/*", 17, 0, 16), 1);
+	ck_assert_int_eq(part(4, 20, 206, "bytes 0-19/20", 10, 0, 0), -EBADMSG);
+	ck_assert_int_eq(part(4, 20, 206, "bytes  4-19/20", 10, 0, 0), -EBADMSG);
+	ck_assert_int_eq(part(4, 20, 206, "bytes +4-19/20", 10, 0, 0), -EBADMSG);
+	ck_assert_int_eq(part(4, 20, 206, "bytes */20", 10, 0, 0), -EBADMSG);
+	ck_assert_int_eq(part(0, 20, 206, NULL, 10, 0, 0), -EBADMSG); /* multipart/byteranges */
+	ck_assert_int_eq(part(4, 20, 206, "bytes 18446744073709551620-19/20", 10, 0, 0), -EBADMSG);
+	ck_assert_uint_eq(http_range_uploaded("0-9", 20), 10);
+	ck_assert_uint_eq(http_range_uploaded("0-19", 20), 20);
+	ck_assert_uint_eq(http_range_uploaded("0-20", 20), 0);
+	ck_assert_uint_eq(http_range_uploaded("0-0", 20), 0);
+	ck_assert_uint_eq(http_range_uploaded("1-9", 20), 0);
+	ck_assert_uint_eq(http_range_uploaded("0-9 ", 20), 0);
+	ck_assert_uint_eq(http_range_uploaded("bytes=0-9", 20), 0);
+	ck_assert_uint_eq(http_range_uploaded("0-18446744073709551615", UINT64_MAX), 0);
+	ck_assert_uint_eq(http_range_uploaded(NULL, 20), 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("registry");
@@ -230,6 +277,7 @@ int main(void)
 	SRunner *runner;
 	int failed;
 
+	tcase_add_test(t, ranges);
 	tcase_add_test(t, references);
 	tcase_add_test(t, challenges);
 	tcase_add_test(t, auth_files);
