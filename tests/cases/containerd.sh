@@ -150,7 +150,8 @@ life() { # ENGINE OPTION...
 	snapshots prepare second mine >/dev/null
 	mkdir m
 	snapshots mounts "$PWD/m" second >mount.sh
-	sed -i 's/-t fuse3\.snapfs/-t fuse.snapfs/' mount.sh # as mount(8) has it
+	# as mount(8) has it, which hands no PATH on
+	sed -i "s|-t fuse3\.snapfs|-t fuse.$(command -v snapfs)|" mount.sh
 	sh mount.sh
 	is "$(cat m/dir/a m/renamed/g m/old/new)" $'mine\nnew\n1' 'on the committed one'
 	[ ! -e m/dir/b ] || fail "what was deleted is there"
