@@ -246,32 +246,49 @@ static void write_rootfs(struct json_writer *w, const struct build *b)
 	json_w_end(w);
 }
 
+static void write_history_line(struct json_writer *w, const struct build *b, const char *prefix,
+			       const char *created_by, const char *comment, bool empty)
+{
+	struct strbuf text CLEANUP(strbuf_release) = STRBUF_INIT;
+
+	json_w_object(w);
+	json_w_key(w, "created");
+	json_w_string(w, b->created);
+	json_w_key(w, "created_by");
+	json_w_string(w, strbuf_addf(&text, "%s%s", prefix, created_by) < 0 ? NULL : text.s);
+	if (b->in->author) {
+		json_w_key(w, "author");
+		json_w_string(w, b->in->author);
+	}
+	if (comment) {
+		json_w_key(w, "comment");
+		json_w_string(w, comment);
+	}
+	if (empty) {
+		json_w_key(w, "empty_layer");
+		json_w_bool(w, true);
+	}
+	json_w_end(w);
+}
+
+/* A line for the layer, and one for each change of the configuration. */
 static void write_history(struct json_writer *w, const struct build *b)
 {
 	const struct json *old = json_get(b->base, "history");
 	const struct oci_build *in = b->in;
 
+	bool own = in->layer || in->created_by || in->n_changes == 0;
+
 	json_w_array(w);
 	for (size_t i = 0; i < json_len(old); i++)
 		json_w_value(w, json_at(old, i));
-	json_w_object(w);
-	json_w_key(w, "created");
-	json_w_string(w, b->created);
-	json_w_key(w, "created_by");
-	json_w_string(w, in->created_by ? in->created_by : "snap commit");
-	if (in->author) {
-		json_w_key(w, "author");
-		json_w_string(w, in->author);
-	}
-	if (in->message) {
-		json_w_key(w, "comment");
-		json_w_string(w, in->message);
-	}
-	if (!in->layer) {
-		json_w_key(w, "empty_layer");
-		json_w_bool(w, true);
-	}
-	json_w_end(w);
+	if (own)
+		write_history_line(w, b, "", in->created_by ? in->created_by : "snap commit",
+				   in->message, !in->layer);
+	/* docker and buildah have a line for each instruction, and this is how they begin */
+	for (size_t i = 0; i < in->n_changes; i++)
+		write_history_line(w, b, "/bin/sh -c #(nop) ", in->changes[i],
+				   own || i + 1 < in->n_changes ? NULL : in->message, true);
 	json_w_end(w);
 }
 

@@ -9,9 +9,9 @@
 struct oci_build {
 	const struct oci_image *base; /* NULL: from nothing */
 	const struct oci_layer_ref *layer; /* NULL: metadata only (an empty_layer history line) */
-	const char *message; /* history comment; NULL */
+	const char *message; /* history comment of the layer's line, else of the last one; NULL */
 	const char *author; /* NULL */
-	const char *created_by; /* history; NULL: "snap commit" */
+	const char *created_by; /* history of the layer; NULL: "snap commit" */
 	const char *const *changes; /* "CMD ...", "ENV K=V", ENTRYPOINT, WORKDIR, USER, LABEL,
 				       EXPOSE, VOLUME, STOPSIGNAL */
 	size_t n_changes;

@@ -27,6 +27,8 @@ int snap_diff_list(struct snap_store *store, const char *key, ovl_change_fn fn, 
 struct snap_commit_options {
 	struct snap_layer_options layer;
 	const char *message, *author; /* NULL: none */
+	const char
+		*created_by; /* of the snapshot's own layer; NULL: its label says so, or nothing */
 	const char *const *changes; /* as oci/build.h has them */
 	size_t n_changes;
 	bool check; /* make the layer twice; -EAGAIN when the two differ */
@@ -39,6 +41,8 @@ struct snap_commit_result {
 /*
  * A new image @ref of what is below the active snapshot @key, one more layer for each committed
  * snapshot between and one for its own changes (none when there are none). @key stays as it is.
+ * In the image's history a layer was created by what the label SNAP_LABEL_CREATED_BY of its
+ * snapshot says.
  */
 int snap_commit_image(struct snap_store *store, const char *ref, const char *key,
 		      const struct snap_commit_options *opt, struct snap_commit_result *ret,

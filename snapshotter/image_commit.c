@@ -90,13 +90,15 @@ static int check_again(struct commit *c, const struct ovl_config *config,
 	return r;
 }
 
-static int build(struct commit *c, const struct oci_layer_ref *ref, bool last, struct err *err)
+static int build(struct commit *c, const struct oci_layer_ref *ref, const char *created_by,
+		 bool last, struct err *err)
 {
 	struct oci_build b = {
 		.base = c->image,
 		.layer = ref,
 		.created = c->created,
 		.author = c->opt->author,
+		.created_by = created_by,
 	};
 	struct oci_image *image;
 	int r = oci_platform_parse(NULL, &b.platform, err);
@@ -115,9 +117,21 @@ static int build(struct commit *c, const struct oci_layer_ref *ref, bool last, s
 	return 0;
 }
 
-/* One directory's changes become a layer; without any there is none. */
+/* What changed nothing has no layer, and a line in the history if there is anything to say. */
+static int without_layer(struct commit *c, const char *created_by, bool last, struct err *err)
+{
+	const struct snap_commit_options *o = c->opt;
+	bool said = created_by || (last && (o->n_changes || o->message || o->author));
+
+	return said || (last && c->result.new_layers == 0) ? build(c, NULL, created_by, last, err)
+							   : 0;
+}
+
+/* One directory's changes become a layer. */
 static int commit_dir(struct commit *c, int64_t id, size_t first_lower, bool last, struct err *err)
 {
+	char *label cleanup_free = NULL;
+	const char *created_by = last ? c->opt->created_by : NULL;
 	struct ovl_config config CLEANUP(ovl_config_release) = OVL_CONFIG_INIT;
 	struct import_layer layer;
 	struct oci_layer_ref ref;
@@ -130,15 +144,19 @@ static int commit_dir(struct commit *c, int64_t id, size_t first_lower, bool las
 		r = check_again(c, &config, &ref, err);
 	if (r < 0)
 		return r;
-	if (events == 0)
-		return last ? build(c, NULL, true, err) : 0;
+	if (!created_by) {
+		r = snap_label_get(c->store, id, SNAP_LABEL_CREATED_BY, &label, err);
+		created_by = label;
+	}
+	if (r < 0 || events == 0)
+		return r < 0 ? r : without_layer(c, created_by, last, err);
 	r = import_layer(&c->im,
 			 &(struct import_job){.layer = &ref, .own = &c->tmp, .own_name = "layer"},
 			 &layer, err);
 	if (r == 0)
 		r = add_layer(c, &layer, err);
 	if (r == 0)
-		r = build(c, &ref, last, err);
+		r = build(c, &ref, created_by, last, err);
 	if (r == 0) {
 		c->result.new_layers++;
 		c->result.new_bytes += ref.desc.size;

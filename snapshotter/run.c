@@ -139,6 +139,10 @@ static int run_in(struct run *run, const char *key, int *ret, struct err *err)
 	if (r == 0) {
 		const struct runtime_place place = {dir, tmp.fd, run->lock_fd};
 
+		if (snap_userns_entered() && snap_userns_ids("uid_map") == 1)
+			log_warn("no subordinate ids: the container has one id, root; 'snap "
+				 "doctor' says "
+				 "how to mend it");
 		r = runtime_run(&run->runtime, &place, run->id, run->opt->speak, ret, err);
 		run_remove_mount_points(run);
 	}

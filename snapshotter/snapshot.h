@@ -12,7 +12,8 @@
 enum snap_kind { SNAP_VIEW = 1, SNAP_ACTIVE = 2, SNAP_COMMITTED = 3 };
 const char *snap_kind_name(enum snap_kind kind); /* "view", "active", "committed" */
 
-#define SNAP_LABEL_MAX 4096 /* bytes of a label's key and value together */
+#define SNAP_LABEL_MAX	      4096 /* bytes of a label's key and value together */
+#define SNAP_LABEL_CREATED_BY "snap.created-by" /* the instruction; for images made of it */
 struct snap_label {
 	char *key, *value;
 };

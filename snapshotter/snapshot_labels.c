@@ -48,6 +48,23 @@ int snap_labels_clear(struct snap_store *store, int64_t id, struct err *err)
 	return db_run(store->db, "DELETE FROM labels WHERE snapshot = ?", DB_ARGS(db_int(id)), err);
 }
 
+int snap_label_get(struct snap_store *store, int64_t id, const char *key, char **ret,
+		   struct err *err)
+{
+	struct db_rows *rows cleanup_db_rows = NULL;
+	int r = db_query(store->db, "SELECT value FROM labels WHERE snapshot = ? AND key = ?",
+			 DB_ARGS(db_int(id), db_blob(key, strlen(key))), &rows, err);
+
+	*ret = NULL;
+	if (r == 0)
+		r = db_next(rows, err);
+	if (r > 0) {
+		*ret = db_col_dup(rows, 0);
+		r = *ret ? 0 : err_set(err, -ENOMEM, "labels");
+	}
+	return r;
+}
+
 static int touch(struct snap_store *store, int64_t id, struct err *err)
 {
 	/* later than before whatever the clock does: who compares times shall see a change */

@@ -47,6 +47,9 @@ int snap_labels_check(const struct snap_label *labels, size_t n, struct err *err
 /* Inside a transaction: adds them, or removes those with an empty value; removes all. */
 int snap_labels_write(struct snap_store *store, int64_t id, const struct snap_label *labels,
 		      size_t n, struct err *err) __attribute__((warn_unused_result));
+/* The value of a label, to be freed; NULL: there is none. */
+int snap_label_get(struct snap_store *store, int64_t id, const char *key, char **ret,
+		   struct err *err) __attribute__((warn_unused_result));
 int snap_labels_clear(struct snap_store *store, int64_t id, struct err *err)
 	__attribute__((warn_unused_result));
 

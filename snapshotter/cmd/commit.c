@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
+#include "base/strbuf.h"
 #include "snapshotter/cmd/cmd.h"
 #include "snapshotter/cmd/layer_options.h"
 #include "snapshotter/diff.h"
 
 struct options {
 	struct cmd_list labels, changes;
-	const char *parent, *image, *message, *author;
+	const char *parent, *image, *message, *author, *created_by;
 	struct cmd_layer_options layer;
 	bool check;
 };
@@ -23,6 +26,9 @@ static const struct cmd_option options[] = {
 	CMD_LAYER_OPTIONS(struct options, layer),
 	{"message", 'm', CMD_STRING, "TEXT", "the image's history says so",
 	 offsetof(struct options, message)},
+	{"created-by", 0, CMD_STRING, "TEXT",
+	 "the instruction that made the layer: for the history of images made of it",
+	 offsetof(struct options, created_by)},
 	{"author", 'a', CMD_STRING, "NAME", "of the image", offsetof(struct options, author)},
 	{"change", 'c', CMD_LIST, "CHANGE",
 	 "'CMD|ENV|ENTRYPOINT|WORKDIR|USER|LABEL|EXPOSE|VOLUME|STOPSIGNAL ...'; may be given again",
@@ -71,6 +77,7 @@ static int commit_image(struct cmd_context *c, const struct options *o, const ch
 	struct snap_commit_options opt = {
 		.message = o->message,
 		.author = o->author,
+		.created_by = o->created_by,
 		.changes = o->changes.items,
 		.n_changes = o->changes.n,
 		.check = o->check,
@@ -86,13 +93,24 @@ static int commit_image(struct cmd_context *c, const struct options *o, const ch
 static int commit_snapshot(struct cmd_context *c, const struct options *o, char **argv,
 			   struct err *err)
 {
+	struct strbuf created_by CLEANUP(strbuf_release) = STRBUF_INIT;
+	const char **items cleanup_free = calloc(o->labels.n + 1, sizeof(*items));
+	struct cmd_list list = {.items = items, .n = o->labels.n};
 	struct snap_label *labels = NULL;
-	int r = cmd_parse_labels(&o->labels, &labels, err);
+	int r = items ? 0 : err_set(err, -ENOMEM, "labels");
 
+	if (r == 0 && list.n)
+		memcpy(items, o->labels.items, list.n * sizeof(*items));
+	if (r == 0 && o->created_by) {
+		r = strbuf_addf(&created_by, SNAP_LABEL_CREATED_BY "=%s", o->created_by);
+		items[list.n++] = created_by.s;
+	}
 	if (r == 0)
-		r = snap_commit(c->store, argv[0], argv[1], o->parent, labels, o->labels.n,
+		r = cmd_parse_labels(&list, &labels, err);
+	if (r == 0)
+		r = snap_commit(c->store, argv[0], argv[1], o->parent, labels, list.n,
 				SNAP_COMMIT_SYNC, err);
-	cmd_free_labels(labels, o->labels.n);
+	cmd_free_labels(labels, list.n);
 	return r;
 }
 

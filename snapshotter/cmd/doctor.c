@@ -4,6 +4,8 @@
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -42,19 +44,55 @@ static void say(struct report *rep, const char *name, enum state state, const ch
 	}
 }
 
-static void check_fuse(struct report *rep)
+/*
+ * Is it the device, and not another file of that name? A device that nobody has mounted refuses to
+ * be read with -EPERM (fs/fuse/dev.c); anything else answers, or knows no such call.
+ */
+static bool is_fuse(int fd)
 {
-	int fd cleanup_close = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-	char text[160];
+	struct stat st;
+	char byte;
 
-	if (fd >= 0) {
-		say(rep, "/dev/fuse", GOOD, "can be opened");
+	return fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) &&
+	       st.st_rdev == makedev(10, 229) && /* Documentation/admin-guide/devices.txt */
+	       read(fd, &byte, 1) < 0 && errno == EPERM;
+}
+
+static const char *mend_fuse(int code)
+{
+	switch (code) {
+	case ENOENT:
+		return "'modprobe fuse', or give this container the device";
+	case ENODEV:
+	case ENXIO:
+		return "'modprobe fuse'";
+	case EACCES:
+		return "'chmod 0666 /dev/fuse' is the distributions' default";
+	case EPERM:
+		return "the container's device rules forbid it: give it the device";
+	default:
+		return "'rm /dev/fuse && mknod -m 0666 /dev/fuse c 10 229' makes the device";
+	}
+}
+
+/* @kernel: root's other engine works. */
+static void check_fuse(struct report *rep, bool kernel)
+{
+	int fd cleanup_close = open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	int code = fd < 0 ? errno : is_fuse(fd) ? 0 : ENOTTY;
+	char text[320];
+
+	if (code == 0) {
+		say(rep, "/dev/fuse", GOOD, "opened for reading and writing");
 		return;
 	}
-	(void)snprintf(text, sizeof(text), "%s: the FUSE engine cannot work; %s", strerror(errno),
-		       errno == EACCES || errno == EPERM
-			       ? "'chmod 0666 /dev/fuse' is the distributions' default"
-			       : "'modprobe fuse', or give this container the device");
+	(void)snprintf(text, sizeof(text),
+		       "%s: the FUSE engine cannot work; %s and all that needs no mount works; %s",
+		       fd < 0 ? strerror(code) : "that is another file, not the device",
+		       kernel ? "--engine kernel"
+			      : "no 'snap mount', no 'snap run'; pull, "
+				"inspect, unpack, commit, push, fsck",
+		       mend_fuse(code));
 	say(rep, "/dev/fuse", MISSING, text);
 }
 
@@ -176,10 +214,12 @@ static void check_ids(struct report *rep, uint64_t ids)
 		say(rep, "subordinate ids", GOOD, text);
 		return;
 	}
-	(void)snprintf(text, sizeof(text),
-		       "a container has one id: others in it cannot be used, or given to files; %s "
-		       "'usermod --add-subuids 100000-165535 --add-subgids 100000-165535 %.250s'",
-		       newuidmap ? "as root," : "install uidmap, and as root,", name);
+	(void)snprintf(
+		text, sizeof(text),
+		"'snap run' works with one id, root: others in the container cannot be used, or "
+		"given to files; %s "
+		"'usermod --add-subuids 100000-165535 --add-subgids 100000-165535 %.250s'",
+		newuidmap ? "as root," : "install uidmap, and as root,", name);
 	say(rep, "subordinate ids", MISSING, text);
 }
 
@@ -194,7 +234,9 @@ static void check_rootless(struct report *rep)
 	ids = try_userns(&err);
 	if (ids == 0) {
 		(void)snprintf(text, sizeof(text),
-			       "%s: no 'snap run', 'snap unshare'; see user.max_user_namespaces, "
+			       "%s: no 'snap run', no 'snap unshare'; 'snap mount' works by "
+			       "fusermount3, and all "
+			       "that needs no mount; see user.max_user_namespaces, "
 			       "kernel.unprivileged_userns_clone and "
 			       "kernel.apparmor_restrict_unprivileged_userns of sysctl, and the "
 			       "container's seccomp profile if this is one",
@@ -250,10 +292,10 @@ static int run(struct cmd_context *c, const void *o, int argc, char **argv, stru
 	}
 	say(&rep, "store", NEUTRAL, snap_store_root(c->store));
 	check_kernel(&rep);
-	check_fuse(&rep);
+	snap_engine_choice(c->store, &choice);
+	check_fuse(&rep, choice.engine == SNAP_ENGINE_KERNEL);
 	check_program(&rep, "fusermount3", "ordinary users cannot mount: install fuse3");
 	check_snapfs(&rep);
-	snap_engine_choice(c->store, &choice);
 	say(&rep, "EROFS from files", choice.engine == SNAP_ENGINE_KERNEL ? GOOD : NEUTRAL,
 	    choice.engine == SNAP_ENGINE_KERNEL ? "the kernel mounts an index" : choice.reason);
 	check_rootless(&rep);

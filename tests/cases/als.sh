@@ -5,7 +5,7 @@
 # The additional layer store: podman uses what snap pulled, and copies nothing.
 
 begin() {
-	run=$(mktemp -d /tmp/snap-p.XXXXXX) # podman takes no longer name
+	run=$(mktemp -d /mnt/p.XXXXXX)
 	trap 'end' EXIT
 	containers_conf
 	export XDG_RUNTIME_DIR=$run TMPDIR=$PWD
@@ -17,8 +17,6 @@ end() {
 		[ ! -d $d ] || podman_in "$d" rm -afq -t 0 >/dev/null 2>&1 || :
 	done
 	fusermount3 -qu als 2>/dev/null || umount als 2>/dev/null || :
-	if [ "$(id -u)" = 0 ]; then rm -rf "$run"; else podman_in n unshare rm -rf "$run" || :; fi
-	rm -rf "$run"
 	return $status
 }
 # podman with a store of its own: g through snapfs, n through the kernel, f through fuse-overlayfs

@@ -15,7 +15,7 @@ test_web_server() {
 	is "$(snap --json ls | jq length)" 0 'snapshots that are left'
 	snap --json inspect web:1 >json
 	is "$(jq -c '[(.layers | length), .config.config.Entrypoint[0], .config.config.StopSignal, (.config.history | length)]' json)" \
-		"[$(($(snap --json inspect d:1 | jq '.layers | length') + 2)),\"nginx\",\"SIGQUIT\",$(($(snap --json inspect d:1 | jq '.config.history | length') + 2))]"
+		"[$(($(snap --json inspect d:1 | jq '.layers | length') + 2)),\"nginx\",\"SIGQUIT\",$(($(snap --json inspect d:1 | jq '.config.history | length') + 7))]"
 	snap run --rm web:1 >nginx.log 2>&1 &
 	pid=$!
 	answers() { fetch "http://127.0.0.1:$port/" >got 2>/dev/null; }
@@ -25,6 +25,19 @@ test_web_server() {
 	wait $pid || status=$?
 	is $status 0 "nginx ends: $(cat nginx.log)"
 	grep -q 'GET /sub/page' nginx.log || fail "$(cat nginx.log)"
+}
+# What was done, and what of it has a layer, line by line; but for the digest of what was copied.
+lines_of_history() { jq -c '.history[] | [.created_by, .empty_layer // false]' | sed 's/\(file\|dir\):[0-9a-f]\{64\} in/\1:DIGEST in/'; }
+same_history_as_buildahs() {
+	containers_conf
+	{ echo 'FROM localhost/d:1' && cat steps; } >Dockerfile
+	skopeo copy -q "oci:$IMAGES/DEBIAN:latest" "containers-storage:[overlay@$PWD/storage+/mnt/run]localhost/d:1"
+	local b=(buildah --root "$PWD/storage" --runroot /mnt/run --storage-driver overlay)
+	"${b[@]}" bud -q --isolation chroot --layers --pull-never -t localhost/b:1 -f Dockerfile context >/dev/null 2>buildah.err || fail "$(cat buildah.err)"
+	"${b[@]}" inspect --type image localhost/b:1 | jq .OCIv1 | lines_of_history >theirs
+	snap --json inspect b:1 | jq .config | lines_of_history >ours
+	[ "$(wc -l <ours)" -ge 6 ] || fail "few lines: $(cat ours)"
+	diff theirs ours || fail 'the history is another one than buildah writes'
 }
 test_cached_build() {
 	debian
@@ -48,6 +61,7 @@ test_cached_build() {
 	"$build" d:1 b:2 steps context >log
 	is "$(grep -c ^cached log)" 4 "steps: $(cat log)"
 	is "$(snap --json inspect b:2 | jq -r .digest)" "$one" 'the image from the cache'
+	[ "$(id -u)" != 0 ] || same_history_as_buildahs
 	echo two >context/file
 	sed -i '$s/both/copied/' steps
 	"$build" d:1 b:3 steps context >log

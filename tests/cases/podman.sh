@@ -24,7 +24,7 @@ make_image() {
 }
 # Programs with stores of their own: $p podman and $b buildah through snapfs; $np and $nb through the kernel.
 begin() {
-	run=$(mktemp -d /tmp/snap-p.XXXXXX) # podman takes no longer name
+	run=$(mktemp -d /mnt/p.XXXXXX)
 	trap 'end' EXIT
 	containers_conf
 	export BUILDAH_ISOLATION=chroot XDG_RUNTIME_DIR=$run
@@ -46,8 +46,6 @@ end() {
 	local status=$?
 	"${p[@]}" rm -afq -t 0 >/dev/null 2>&1 || :
 	"${p[@]}" umount -a >/dev/null 2>&1 || :
-	inside rm -rf "$run" || :
-	rm -rf "$run"
 	return $status
 }
 prun() { "${p[@]}" run --cgroups=enabled --net=none "$@"; }

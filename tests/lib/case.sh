@@ -7,7 +7,7 @@
 #   test_something() { ...; }     every function test_* is one test, in a folder, store and
 #                                 mount and pid namespace of its own; non-zero or `fail` = failed
 #
-# Given: $IMAGES, $TOOLS (treecmp and others are in PATH as well), $SNAP_ROOT (an empty store of the
+# Given: /mnt, an empty tmpfs of the test's own that anybody may write to, for what wants short names; $IMAGES, $TOOLS (treecmp and others are in PATH as well), $SNAP_ROOT (an empty store of the
 # test's own), the current folder (empty, on a real file system). Nothing needs to be cleaned up.
 set -euo pipefail
 

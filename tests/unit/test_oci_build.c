@@ -61,6 +61,10 @@ static const char base_config[] =
 	"\"os\":\"linux\",\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"" DIFF_A "\"]},"
 	"\"history\":[{\"created_by\":\"first\",\"more\":1}]}";
 
+#define LINE(change)                                                                               \
+	",{\"created\":\"2023-11-14T22:13:20Z\",\"created_by\":\"/bin/sh -c #(nop) " change        \
+	"\",\"author\":\"me\",\"empty_layer\":true}"
+
 START_TEST(adds_a_layer)
 {
 	struct oci_image *base cleanup_oci_image = docker_base(base_config);
@@ -88,8 +92,11 @@ START_TEST(adds_a_layer)
 		"\"created\":\"2023-11-14T22:13:20Z\",\"os\":\"linux\",\"rootfs\":{\"type\":"
 		"\"layers\",\"diff_ids\":[\"" DIFF_A "\",\"" DIFF_B "\"]},\"history\":[{"
 		"\"created_by\":\"first\",\"more\":1},{\"created\":\"2023-11-14T22:13:20Z\","
-		"\"created_by\":\"snap commit\",\"author\":\"me\",\"comment\":\"hello\"}],"
-		"\"author\":\"me\"}");
+		"\"created_by\":\"snap commit\",\"author\":\"me\",\"comment\":\"hello\"}" LINE(
+			"ENV B=2 A=3") LINE("LABEL k=new m=x") LINE("EXPOSE 53/udp")
+			LINE("WORKDIR sub") LINE("VOLUME /data")
+				LINE("USER app") "],"
+						 "\"author\":\"me\"}");
 	ck_assert_uint_eq(image->n_layers, 2);
 	ck_assert_str_eq(image->layers[0].desc.media_type,
 			 "application/vnd.oci.image.layer.v1.tar+gzip");
@@ -109,14 +116,21 @@ START_TEST(metadata_only)
 	struct oci_image *base cleanup_oci_image = docker_base(base_config);
 	struct oci_image *image cleanup_oci_image = NULL;
 	static const char *const changes[] = {"CMD [\"a\", \"b c\"]"};
-	struct oci_build b = {.base = base, .changes = changes, .n_changes = 1};
+	struct oci_build b = {.base = base, .changes = changes, .n_changes = 1, .message = "why"};
 
 	ck_assert_int_eq(oci_build_image(&b, &image, &e), 0);
 	ck_assert_uint_eq(image->n_layers, 1);
 	ck_assert_ptr_nonnull(strstr(image->config, "\"Cmd\":[\"a\",\"b c\"]"));
 	ck_assert_ptr_nonnull(strstr(image->config, "\"created\":\"1970-01-01T00:00:00Z\","
-						    "\"created_by\":\"snap commit\","
-						    "\"empty_layer\":true}"));
+						    "\"created_by\":\"/bin/sh -c #(nop) CMD "
+						    "[\\\"a\\\", \\\"b c\\\"]\","
+						    "\"comment\":\"why\",\"empty_layer\":true}]"));
+	/* nothing at all: still a line */
+	oci_image_free(image);
+	b.n_changes = 0;
+	ck_assert_int_eq(oci_build_image(&b, &image, &e), 0);
+	ck_assert_ptr_nonnull(strstr(image->config, "\"created_by\":\"snap commit\","
+						    "\"comment\":\"why\",\"empty_layer\":true}]"));
 }
 END_TEST
 
