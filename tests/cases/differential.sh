@@ -41,3 +41,33 @@ test_passthrough() {
 test_without_caching() {
 	diffop --ours "${engine/redirect_dir=on/redirect_dir=on,timeout=0}" --dir . --seed $((seed + 400000)) --sequences 30
 }
+# several at once, each in its own directory of the same mounts
+test_two_processes() {
+	diffop --ours "$engine" --dir . --seed $((seed + 500000)) --sequences 12 --processes 2
+}
+test_four_processes() {
+	diffop --ours "$engine" --dir . --seed $((seed + 510000)) --sequences 6 --processes 4
+}
+# stored owners are shown as others: by us, and by the kernel on idmapped mounts of the same layers
+test_mapped_owners() {
+	local map=0:0:1:1000:2000:100
+	diffop --ours "${engine/redirect_dir=on/redirect_dir=on,uidmapping=$map,gidmapping=$map}" --mapped --dir . \
+		--seed $((seed + 600000)) --sequences 30
+}
+# the upper, and every second lower, on another file system. It goes with this test's mount namespace.
+on_file_system() { # NAME
+	mkdir -p other
+	if [ "$1" = tmpfs ]; then
+		mount -t tmpfs tmpfs other
+	else
+		truncate -s 512M image
+		"mkfs.$1" -q image >mkfs.out 2>&1 || fail "mkfs.$1: $(cat mkfs.out)"
+		mount -o loop image other
+	fi
+	diffop --ours "$engine" --dir . --upper other --seed $((seed + 700000)) --sequences 10
+	umount other
+}
+test_upper_on_ext4() { on_file_system ext4; }
+test_upper_on_xfs() { on_file_system xfs; }
+test_upper_on_btrfs() { on_file_system btrfs; }
+test_upper_on_tmpfs() { on_file_system tmpfs; }

@@ -58,3 +58,14 @@ test_tsan_many_at_once() {
 	umount mnt
 	no_findings
 }
+# load with a model, through remounts; SNAP_LOAD_SECONDS=600 is the long run
+load() { # BUILD
+	built "$1"
+	local status=0 seconds=${SNAP_LOAD_SECONDS:-5}
+	loadop --mount "$engine -o lowerdir=%l,upperdir=%u,workdir=%w,redirect_dir=on %m" --dir . --seed "${SNAP_TEST_SEED:-1}" \
+		--seconds "$seconds" --rounds $((1 + seconds / 60)) || status=$?
+	no_findings
+	is $status 0 'load'
+}
+test_asan_load() { load asan; }
+test_tsan_load() { load tsan; }

@@ -6,28 +6,17 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "tests/lib/rng.h"
+
 /*
  * diffop - the same random operations on two mounts of the same lower trees;
  * every answer and, at the end, the trees must be equal.
  *
  *	tree.c   random lower trees          ops.c   does one operation on one side
- *	gen.c    random operations           main.c  mounts, sequences, minimising
+ *	gen.c    random operations           slot.c  those on open files
+ *	main.c   mounts, sequences, minimising
  */
 enum { DIFF_PATH = 640, DIFF_SLOTS = 6, DIFF_TEXT = 1024 };
-
-struct rng {
-	uint64_t s;
-};
-uint64_t rng_next(struct rng *r);
-/* 0 <= result < n */
-static inline unsigned int rng_below(struct rng *r, unsigned int n)
-{
-	return (unsigned int)(rng_next(r) % n);
-}
-static inline bool rng_percent(struct rng *r, unsigned int p)
-{
-	return rng_below(r, 100) < p;
-}
 
 enum op_kind {
 	OP_OPEN,
@@ -64,6 +53,9 @@ enum op_kind {
 	OP_READLINK,
 	OP_READDIR,
 	OP_STATFS,
+	OP_MMAP,
+	OP_LOCK,
+	OP_RMDIR_OPEN,
 	OP_REMOUNT, /* done by main.c */
 	OP_KINDS
 };
@@ -102,6 +94,7 @@ struct setup {
 	bool links; /* hard links in the lower trees */
 	bool through_tar; /* the lower trees: no sockets, no whiteout of a name of 255 bytes */
 	unsigned int layers;
+	unsigned int id_shift; /* what is stored as 1000 and above is shown so much higher */
 	struct timespec start; /* mtimes from here on are "now" */
 };
 
@@ -117,7 +110,6 @@ void tree_make(int fd, int below, uint64_t seed, unsigned int layer, const struc
 /* A posix_acl xattr; @buf has 64 bytes. */
 size_t tree_acl(struct rng *r, const struct setup *s, unsigned char *buf);
 size_t tree_capability(unsigned char *buf); /* a security.capability xattr; 20 bytes */
-void tree_fill(struct rng *r, unsigned char *buf, size_t len);
 
 void op_generate(struct rng *r, const struct setup *s, const struct side *look, struct op *op);
 void op_do(struct side *side, const struct setup *s, const struct op *op, struct result *ret);

@@ -187,7 +187,8 @@ static enum op_kind pick_kind(struct rng *r)
 		[OP_UTIMENS] = 4,     [OP_SETXATTR] = 5,   [OP_GETXATTR] = 3,
 		[OP_REMOVEXATTR] = 3, [OP_LISTXATTR] = 3,  [OP_STAT] = 6,
 		[OP_ACCESS] = 2,      [OP_READLINK] = 2,   [OP_READDIR] = 7,
-		[OP_STATFS] = 1,      [OP_REMOUNT] = 2,
+		[OP_STATFS] = 1,      [OP_REMOUNT] = 2,	   [OP_MMAP] = 6,
+		[OP_LOCK] = 5,	      [OP_RMDIR_OPEN] = 3,
 	};
 	static unsigned int total;
 	unsigned int v;
@@ -228,14 +229,14 @@ void op_generate(struct rng *r, const struct setup *s, const struct side *look, 
 		op->umask &= 077;
 	}
 	op->as_user = s->root && rng_percent(r, 12);
-	op->uid = rng_percent(r, 50) ? UINT32_MAX : 1000 + rng_below(r, 3);
-	op->gid = rng_percent(r, 50) ? UINT32_MAX : 1000 + rng_below(r, 3);
+	op->uid = rng_percent(r, 50) ? UINT32_MAX : 1000 + s->id_shift + rng_below(r, 3);
+	op->gid = rng_percent(r, 50) ? UINT32_MAX : 1000 + s->id_shift + rng_below(r, 3);
 	/*
 	 * chown(-1, -1) takes set-id bits away, if one may; FUSE hears of a change without
 	 * content, which other things are as well, and nothing changes (docs/SEMANTICS.md).
 	 */
 	if (op->kind == OP_CHOWN && op->uid == UINT32_MAX && op->gid == UINT32_MAX)
-		op->gid = 1000;
+		op->gid = 1000 + s->id_shift;
 	n = rng_below(r, 1000);
 	switch ((unsigned int)op->kind) {
 	case OP_OPEN:
@@ -255,6 +256,11 @@ void op_generate(struct rng *r, const struct setup *s, const struct side *look, 
 		break;
 	case OP_RMDIR:
 		(void)pick_existing(r, look, op->a, n < 850);
+		break;
+	case OP_RMDIR_OPEN:
+		(void)pick_existing(r, look, op->a, n < 950);
+		pick_place(r, look, op->b, true);
+		op->flags = n % 2;
 		break;
 	case OP_RENAME:
 		gen_rename(r, look, op);

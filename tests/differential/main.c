@@ -17,11 +17,19 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/io.h"
-#include "base/strbuf.h"
 #include "tests/differential/diffop.h"
+#include "tests/lib/idmap_bind.h"
+#include "tests/lib/mount_command.h"
 #include "tests/tools/treecmp.h"
 
-enum { MAX_OPS = 5000, MAX_LAYERS = 4, STUCK_SECONDS = 60, MINIMISE_SECONDS = 60 };
+enum {
+	MAX_OPS = 5000,
+	MAX_LAYERS = 4,
+	STUCK_SECONDS = 60,
+	MINIMISE_SECONDS = 60,
+	MAX_PROCESSES = 16,
+	PARALLEL_SECONDS = 900
+};
 
 static const char usage[] =
 	"usage: diffop [OPTION]... --ours COMMAND\n"
@@ -33,18 +41,26 @@ static const char usage[] =
 	"  --plain             the reference is a plain directory (needs no root; one lower)\n"
 	"  --lower COMMAND     prints the lowerdir for ours, made of the directories %l\n"
 	"  --dir DIR           scratch space (/tmp)      --seed S  --sequences N  --ops N\n"
+	"  --processes N       at once, each in a directory of its own (1)\n"
+	"  --upper DIR         scratch space on another file system: uppers, and every second "
+	"lower\n"
+	"  --mapped            stored ids are shown as others: %l's 1000.. as 2000.., as by\n"
+	"                      uidmapping=0:0:1:1000:2000:100,gidmapping=0:0:1:1000:2000:100\n"
 	"  --no-cross          do not mount the upper of ours with the kernel afterwards\n"
 	"  --keep-going        after a failing sequence  --verbose --no-minimise\n"
 	"Exit: 0 no difference, 1 differences, 2 trouble.\n";
 
 struct driver {
-	const char *ref, *ours, *lower_command, *dir;
+	const char *ref, *ours, *lower_command, *dir, *upper_dir;
 	uint64_t seed;
-	unsigned int sequences, ops;
+	unsigned int sequences, ops, processes;
+	bool mapped; /* the reference's layers are on an idmapped mount */
 	bool plain, cross, keep_going, verbose, minimise;
 	/* of the sequence at hand */
 	struct setup setup;
 	char work_dir[160];
+	char sides_dir[160]; /* of uppers: another file system with --upper */
+	char mapped_dir[170]; /* work_dir, idmapped */
 	char lowers[1024], ours_lowers[4096]; /* as for lowerdir= */
 	struct side a, b;
 };
@@ -86,65 +102,51 @@ static void now_doing(const char *what, uint64_t seed, size_t op)
 		       (unsigned long long)seed, op);
 }
 
-static void expand(struct strbuf *s, const char *template, const char *lowers,
-		   const struct side *side)
+/* @path, seen through the idmapped mount. */
+static void add_mapped(struct driver *d, char *out, size_t size, const char *path)
 {
-	for (const char *p = template; *p; p++) {
-		const char *v = NULL;
+	size_t len = strlen(d->work_dir), at = strlen(out);
 
-		if (*p == '%')
-			v = p[1] == 'l'		  ? lowers
-			    : p[1] == 'u' && side ? side->upper
-			    : p[1] == 'w' && side ? side->work
-			    : p[1] == 'm' && side ? side->mnt
-						  : NULL;
-		if (v)
-			p++;
-		if (v ? strbuf_adds(s, v) < 0 : strbuf_add(s, p, 1) < 0)
-			die("out of memory");
-	}
+	if (d->mapped && !strncmp(path, d->work_dir, len))
+		(void)snprintf(out + at, size - at, "%s%s", d->mapped_dir, path + len);
+	else
+		(void)snprintf(out + at, size - at, "%s", path);
 }
 
-static int shell(const char *command)
-{
-	int status;
-	pid_t pid = fork();
-
-	if (pid == 0) {
-		(void)execl("/bin/sh", "sh", "-c", command, (char *)NULL);
-		_exit(127);
-	}
-	if (pid < 0 || waitpid(pid, &status, 0) < 0)
-		die("fork: %s", strerror(errno));
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
-}
-
-static void kernel_mount(const char *lowers, const char *upper, const char *work, const char *mnt,
+static void kernel_mount(struct driver *d, const struct side *side, const char *work,
 			 const char *more)
 {
-	char options[4096];
+	char options[4096] = "lowerdir=", lowers[1024], *save = NULL;
 
-	(void)snprintf(options, sizeof(options), "lowerdir=%s,upperdir=%s,workdir=%s,%s", lowers,
-		       upper, work, more);
-	if (mount("overlay", mnt, "overlay", 0, options) < 0)
-		die("mount overlay on %s (%s): %s", mnt, options, strerror(errno));
+	(void)snprintf(lowers, sizeof(lowers), "%s", d->lowers);
+	for (char *p = strtok_r(lowers, ":", &save); p; p = strtok_r(NULL, ":", &save)) {
+		if (p != lowers)
+			strcat(options, ":");
+		add_mapped(d, options, sizeof(options), p);
+	}
+	strcat(options, ",upperdir=");
+	add_mapped(d, options, sizeof(options), side->upper);
+	strcat(options, ",workdir=");
+	add_mapped(d, options, sizeof(options), work);
+	strcat(options, ",");
+	strcat(options, more);
+	if (mount("overlay", side->mnt, "overlay", 0, options) < 0)
+		die("mount overlay on %s (%s): %s", side->mnt, options, strerror(errno));
 }
 
 static void side_mount(struct driver *d, struct side *side)
 {
-	CLEANUP(strbuf_release) struct strbuf s = STRBUF_INIT;
-	int r;
+	struct mount_paths paths = {.lowers = side == &d->b ? d->ours_lowers : d->lowers,
+				    .upper = side->upper,
+				    .work = side->work,
+				    .mnt = side->mnt};
 
 	if (side->plain) {
 		/* nothing to mount */
 	} else if (!strcmp(side->command, "kernel")) {
-		kernel_mount(d->lowers, side->upper, side->work, side->mnt,
-			     "index=on,redirect_dir=on,xino=off,metacopy=off");
-	} else {
-		expand(&s, side->command, side == &d->b ? d->ours_lowers : d->lowers, side);
-		r = shell(s.s);
-		if (r)
-			die("status %d of: %s", r, s.s);
+		kernel_mount(d, side, side->work, "index=on,redirect_dir=on,xino=off,metacopy=off");
+	} else if (mount_command_run(side->command, &paths) != 0) {
+		die("%s is not mounted", side->mnt);
 	}
 	side->root = open(side->mnt, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (side->root < 0)
@@ -153,21 +155,8 @@ static void side_mount(struct driver *d, struct side *side)
 
 static void unmount(const char *mnt)
 {
-	char command[512];
-
-	for (int i = 0; i < 1000; i++) {
-		if (umount2(mnt, 0) == 0)
-			return;
-		if (errno == EPERM) {
-			(void)snprintf(command, sizeof(command), "fusermount3 -u '%s'", mnt);
-			if (shell(command) == 0)
-				return;
-		} else if (errno != EBUSY) {
-			break;
-		}
-		(void)usleep(10000);
-	}
-	die("unmount %s: %s", mnt, strerror(errno));
+	if (mount_end(mnt) < 0)
+		die("%s stays mounted", mnt);
 }
 
 static void side_umount(struct side *side)
@@ -195,14 +184,23 @@ static int make_dir(const char *path)
 	return fd;
 }
 
+/* From inside of its file system: what is nested deep is moved about there. */
+static void remove_in(const char *dir, const char *name)
+{
+	cleanup_close int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0 || io_remove_tree(fd, name) < 0)
+		die("remove %s/%s", dir, name);
+}
+
 static void side_init(struct driver *d, struct side *side, char letter)
 {
 	char path[200];
 	int fd;
 
-	(void)snprintf(path, sizeof(path), "%s/%c", d->work_dir, letter);
-	if (io_remove_tree(AT_FDCWD, path) < 0)
-		die("remove %s", path);
+	(void)snprintf(path, sizeof(path), "%c", letter);
+	remove_in(d->sides_dir, path);
+	(void)snprintf(path, sizeof(path), "%s/%c", d->sides_dir, letter);
 	(void)close(make_dir(path));
 	(void)snprintf(side->upper, sizeof(side->upper), "%s/upper", path);
 	(void)snprintf(side->work, sizeof(side->work), "%s/work", path);
@@ -220,44 +218,90 @@ static void side_init(struct driver *d, struct side *side, char letter)
 	side->root = -1;
 }
 
+/* A layer, or its @what "pristine" copy. With two file systems every second one is on that of
+ * the uppers. */
+static void lower_path(const struct driver *d, const char *what, unsigned int layer, char *path,
+		       size_t size)
+{
+	(void)snprintf(path, size, "%s/%s%u", layer % 2 ? d->sides_dir : d->work_dir, what, layer);
+}
+
+static void mapped_start(struct driver *d)
+{
+	(void)snprintf(d->mapped_dir, sizeof(d->mapped_dir), "%s.mapped", d->work_dir);
+	if (mkdir(d->mapped_dir, 0755) < 0 && errno != EEXIST)
+		die("mkdir %s: %s", d->mapped_dir, strerror(errno));
+	if (idmap_bind(d->work_dir, d->mapped_dir, "0 0 1\n1000 2000 100\n") < 0)
+		die("idmapped mount on %s: %s", d->mapped_dir, strerror(errno));
+}
+
+/* One layer, on top of @below (or -1); returns its directory. */
+static int lower_make(struct driver *d, const char *path, int below, uint64_t seed,
+		      unsigned int layer)
+{
+	struct setup setup = d->setup;
+	int fd = make_dir(path);
+
+	setup.id_shift = 0;
+	if (d->processes == 1)
+		tree_make(fd, below, seed, layer, &setup);
+	for (unsigned int i = 0; d->processes > 1 && i < d->processes; i++) {
+		cleanup_close int under = -EBADF, region = -EBADF;
+		char name[16];
+
+		(void)snprintf(name, sizeof(name), "p%u", i);
+		if (below >= 0)
+			under = openat(below, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (mkdirat(fd, name, 0755) < 0)
+			die("mkdir %s/%s: %s", path, name, strerror(errno));
+		region = openat(fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		tree_make(region, under >= 0 ? under : -1, seed * 64 + i, layer, &setup);
+	}
+	return fd;
+}
+
 static void lowers_init(struct driver *d, uint64_t seed)
 {
 	char path[200];
 	size_t at = 0;
 
 	(void)snprintf(d->work_dir, sizeof(d->work_dir), "%s/seq", d->dir);
-	if (io_remove_tree(AT_FDCWD, d->work_dir) < 0)
-		die("remove %s", d->work_dir);
+	(void)snprintf(d->sides_dir, sizeof(d->sides_dir), "%s/seq",
+		       d->upper_dir ? d->upper_dir : d->dir);
+	remove_in(d->dir, "seq");
 	(void)close(make_dir(d->work_dir));
+	if (d->upper_dir)
+		remove_in(d->upper_dir, "seq");
+	if (d->upper_dir)
+		(void)close(make_dir(d->sides_dir));
 	for (int copy = 0; copy < 2; copy++) {
 		int below = -1;
 
 		for (unsigned int i = 0; i < d->setup.layers; i++) {
 			int fd;
 
-			(void)snprintf(path, sizeof(path), "%s/%s%u", d->work_dir,
-				       copy ? "pristine" : "lower", i);
-			fd = make_dir(path);
-			tree_make(fd, below, seed, i, &d->setup);
+			lower_path(d, copy ? "pristine" : "lower", i, path, sizeof(path));
+			fd = lower_make(d, path, below, seed, i);
 			if (below >= 0)
 				(void)close(below);
 			below = fd;
 		}
 		(void)close(below);
 	}
-	for (unsigned int i = d->setup.layers; i-- > 0;) /* the uppermost first */
-		at += (size_t)snprintf(d->lowers + at, sizeof(d->lowers) - at, "%s%s/lower%u",
-				       at ? ":" : "", d->work_dir, i);
+	for (unsigned int i = d->setup.layers; i-- > 0;) { /* the uppermost first */
+		lower_path(d, "lower", i, path, sizeof(path));
+		at += (size_t)snprintf(d->lowers + at, sizeof(d->lowers) - at, "%s%s",
+				       at ? ":" : "", path);
+	}
+	if (d->mapped)
+		mapped_start(d);
 	(void)snprintf(d->ours_lowers, sizeof(d->ours_lowers), "%s", d->lowers);
 	if (d->lower_command) {
-		CLEANUP(strbuf_release) struct strbuf s = STRBUF_INIT;
-		FILE *p;
+		struct mount_paths paths = {.lowers = d->lowers};
 
-		expand(&s, d->lower_command, d->lowers, NULL);
-		p = popen(s.s, "re");
-		if (!p || !fgets(d->ours_lowers, sizeof(d->ours_lowers), p) || pclose(p) != 0)
-			die("no lower from: %s", s.s);
-		d->ours_lowers[strcspn(d->ours_lowers, "\n")] = '\0';
+		if (mount_command_line(d->lower_command, &paths, d->ours_lowers,
+				       sizeof(d->ours_lowers)) < 0)
+			die("no lower");
 	}
 }
 
@@ -414,8 +458,8 @@ static bool lowers_touched(struct driver *d, bool quiet)
 	char a[200], b[200];
 
 	for (unsigned int i = 0; i < d->setup.layers; i++) {
-		(void)snprintf(a, sizeof(a), "%s/pristine%u", d->work_dir, i);
-		(void)snprintf(b, sizeof(b), "%s/lower%u", d->work_dir, i);
+		lower_path(d, "pristine", i, a, sizeof(a));
+		lower_path(d, "lower", i, b, sizeof(b));
 		if (compare(d, a, b, 0, "in a lower layer, which must never change", quiet))
 			return true;
 	}
@@ -428,9 +472,9 @@ static bool cross_check(struct driver *d, bool quiet)
 	char work[300];
 	bool ok;
 
-	(void)snprintf(work, sizeof(work), "%s/b/kernel-work", d->work_dir);
+	(void)snprintf(work, sizeof(work), "%s/b/kernel-work", d->sides_dir);
 	(void)close(make_dir(work));
-	kernel_mount(d->lowers, d->b.upper, work, d->b.mnt, "index=off,redirect_dir=on,xino=off");
+	kernel_mount(d, &d->b, work, "index=off,redirect_dir=on,xino=off");
 	/*
 	 * Names of one lower inode that were not all copied up are joined by our
 	 * work directory, which this mount has not: then only the mount is tried.
@@ -521,6 +565,62 @@ static void minimise(struct driver *d, const struct op *ops, size_t n)
 	(void)printf("seed %llu: %zu of %zu operations\n", (unsigned long long)d->seed, left, n);
 }
 
+/* One of several processes: its own operations in its own directory. The answer is its status. */
+static int process_main(struct driver *d, unsigned int number, struct op *ops)
+{
+	struct rng rng = {d->seed * 64 + number};
+	struct side *sides[] = {&d->a, &d->b};
+	char name[16];
+	bool ok = true;
+
+	(void)snprintf(name, sizeof(name), "p%u", number);
+	for (int i = 0; i < 2; i++) {
+		int root = openat(sides[i]->root, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+		if (root < 0)
+			die("open %s: %s", name, strerror(errno));
+		(void)close(sides[i]->root);
+		sides[i]->root = root;
+	}
+	for (size_t n = 0; n < d->ops && ok; n++) {
+		(void)alarm(STUCK_SECONDS); /* its watchdog */
+		op_generate(&rng, &d->setup, &d->a, &ops[n]);
+		ok = ops[n].kind == OP_REMOUNT || one_op(d, &ops[n], n, false);
+	}
+	if (!ok)
+		(void)printf("seed %llu: that was process %u\n", (unsigned long long)d->seed,
+			     number);
+	(void)fflush(stdout);
+	return ok ? 0 : 1;
+}
+
+static bool processes_run(struct driver *d, struct op *ops)
+{
+	pid_t pid[MAX_PROCESSES];
+	bool ok = true;
+
+	alive = time(NULL) + PARALLEL_SECONDS;
+	(void)fflush(stdout);
+	for (unsigned int i = 0; i < d->processes; i++) {
+		pid[i] = fork();
+		if (pid[i] < 0)
+			die("fork: %s", strerror(errno));
+		if (pid[i] == 0)
+			_exit(process_main(d, i, ops));
+	}
+	for (unsigned int i = 0; i < d->processes; i++) {
+		int status;
+
+		if (waitpid(pid[i], &status, 0) < 0)
+			die("wait: %s", strerror(errno));
+		if (status && !WIFEXITED(status))
+			(void)printf("seed %llu: process %u was ended by a signal, stuck?\n",
+				     (unsigned long long)d->seed, i);
+		ok = ok && status == 0;
+	}
+	return ok;
+}
+
 static bool sequence(struct driver *d, struct op *ops)
 {
 	struct rng rng = {d->seed};
@@ -541,7 +641,9 @@ static bool sequence(struct driver *d, struct op *ops)
 		d->setup.layers = 1;
 	lowers_init(d, d->seed);
 	start(d);
-	for (; n < d->ops && ok; n++) {
+	if (d->processes > 1)
+		ok = processes_run(d, ops);
+	for (; d->processes == 1 && n < d->ops && ok; n++) {
 		op_generate(&rng, &d->setup, &d->a, &ops[n]);
 		now_doing("an operation", d->seed, n);
 		ok = one_op(d, &ops[n], n, false);
@@ -556,8 +658,10 @@ static bool sequence(struct driver *d, struct op *ops)
 	if (!ok)
 		(void)printf("seed %llu: FAILED (again: --seed %llu --sequences 1 --ops %u)\n",
 			     (unsigned long long)d->seed, (unsigned long long)d->seed, d->ops);
-	if (!ok && d->minimise)
+	if (!ok && d->minimise && d->processes == 1)
 		minimise(d, ops, n);
+	if (d->mapped)
+		unmount(d->mapped_dir);
 	(void)fflush(stdout);
 	return ok;
 }
@@ -573,6 +677,9 @@ enum {
 	OPT_OPS,
 	OPT_NO_CROSS,
 	OPT_KEEP_GOING,
+	OPT_PROCESSES,
+	OPT_UPPER,
+	OPT_MAPPED,
 	OPT_VERBOSE,
 	OPT_NO_MINIMISE,
 	OPT_HELP
@@ -588,6 +695,9 @@ static const struct option options[] = {
 	{"sequences", required_argument, NULL, OPT_SEQUENCES},
 	{"ops", required_argument, NULL, OPT_OPS},
 	{"no-cross", no_argument, NULL, OPT_NO_CROSS},
+	{"processes", required_argument, NULL, OPT_PROCESSES},
+	{"upper", required_argument, NULL, OPT_UPPER},
+	{"mapped", no_argument, NULL, OPT_MAPPED},
 	{"keep-going", no_argument, NULL, OPT_KEEP_GOING},
 	{"verbose", no_argument, NULL, OPT_VERBOSE},
 	{"no-minimise", no_argument, NULL, OPT_NO_MINIMISE},
@@ -625,6 +735,16 @@ static bool parse(int argc, char **argv, struct driver *d)
 		case OPT_OPS:
 			d->ops = (unsigned int)strtoul(optarg, NULL, 10);
 			break;
+		case OPT_PROCESSES:
+			d->processes = (unsigned int)strtoul(optarg, NULL, 10);
+			break;
+		case OPT_UPPER:
+			d->upper_dir = optarg;
+			break;
+		case OPT_MAPPED:
+			d->mapped = true;
+			d->setup.id_shift = 1000;
+			break;
 		case OPT_NO_CROSS:
 			d->cross = false;
 			break;
@@ -641,7 +761,24 @@ static bool parse(int argc, char **argv, struct driver *d)
 			return false;
 		}
 	}
-	return optind == argc && d->ours && d->ops <= MAX_OPS;
+	return optind == argc && d->ours && d->ops <= MAX_OPS && d->processes &&
+	       d->processes <= MAX_PROCESSES && !(d->mapped && d->upper_dir);
+}
+
+static const char *scratch_make(const char *dir, char *path, size_t size)
+{
+	(void)snprintf(path, size, "%s/diffop-XXXXXX", dir);
+	if (!mkdtemp(path) || chmod(path, 0755) < 0)
+		die("%s: %s", path, strerror(errno));
+	return path;
+}
+
+static void scratch_remove(char *path)
+{
+	char *slash = strrchr(path, '/');
+
+	*slash = '\0';
+	remove_in(path, slash + 1);
 }
 
 int main(int argc, char **argv)
@@ -651,10 +788,11 @@ int main(int argc, char **argv)
 				  .seed = 0,
 				  .sequences = 1,
 				  .ops = 200,
+				  .processes = 1,
 				  .cross = true,
 				  .minimise = true};
 	struct op *ops = calloc(MAX_OPS, sizeof(*ops));
-	char scratch[120];
+	char scratch[120], upper_scratch[120] = "";
 	unsigned int failed = 0, done = 0;
 	pthread_t thread;
 	uint64_t first;
@@ -677,10 +815,9 @@ int main(int argc, char **argv)
 		    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 			die("own mount namespace: %s", strerror(errno));
 	}
-	(void)snprintf(scratch, sizeof(scratch), "%s/diffop-XXXXXX", d.dir);
-	if (!mkdtemp(scratch) || chmod(scratch, 0755) < 0)
-		die("%s: %s", scratch, strerror(errno));
-	d.dir = scratch;
+	d.dir = scratch_make(d.dir, scratch, sizeof(scratch));
+	if (d.upper_dir)
+		d.upper_dir = scratch_make(d.upper_dir, upper_scratch, sizeof(upper_scratch));
 	alive = time(NULL);
 	if (pthread_create(&thread, NULL, watchdog, NULL) != 0)
 		die("thread");
@@ -696,7 +833,8 @@ int main(int argc, char **argv)
 	}
 	(void)printf("diffop: %u of %u sequences differ\n", failed, done);
 	free(ops);
-	if (io_remove_tree(AT_FDCWD, scratch) < 0)
-		return 2;
+	scratch_remove(scratch);
+	if (d.upper_dir)
+		scratch_remove(upper_scratch);
 	return failed ? 1 : 0;
 }

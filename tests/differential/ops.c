@@ -14,16 +14,15 @@
 
 #include "base/cleanup.h"
 #include "base/err.h"
-#include "tests/differential/diffop.h"
-
-enum { DATA = 512 * 1024 };
+#include "tests/differential/ops.h"
 
 static const char *const kind_names[OP_KINDS] = {
-	"open",	     "close", "pread",	"pwrite",     "ftruncate", "fallocate", "fstat",
-	"fchmod",    "fsync", "seek",	"copy_range", "read",	   "write",	"truncate",
-	"mkdir",     "rmdir", "unlink", "unlink+use", "rename",	   "link",	"symlink",
-	"mknod",     "chmod", "chown",	"utimens",    "setxattr",  "getxattr",	"removexattr",
-	"listxattr", "stat",  "access", "readlink",   "readdir",   "statfs",	"remount",
+	"open",	     "close",	  "pread",   "pwrite",	   "ftruncate", "fallocate", "fstat",
+	"fchmod",    "fsync",	  "seek",    "copy_range", "read",	"write",     "truncate",
+	"mkdir",     "rmdir",	  "unlink",  "unlink+use", "rename",	"link",	     "symlink",
+	"mknod",     "chmod",	  "chown",   "utimens",	   "setxattr",	"getxattr",  "removexattr",
+	"listxattr", "stat",	  "access",  "readlink",   "readdir",	"statfs",    "mmap",
+	"lock",	     "rmdir+use", "remount",
 };
 
 void print_escaped(FILE *out, const char *s)
@@ -52,7 +51,7 @@ void op_print(FILE *out, const struct op *op)
 		      op->as_user ? " as uid 1000" : "");
 }
 
-__attribute__((format(printf, 2, 3))) static void say(struct result *r, const char *fmt, ...)
+void say(struct result *r, const char *fmt, ...)
 {
 	size_t at = strlen(r->text);
 	va_list ap;
@@ -62,13 +61,12 @@ __attribute__((format(printf, 2, 3))) static void say(struct result *r, const ch
 	va_end(ap);
 }
 
-/* Notes the errno of a step of a composite operation. */
-static void step(struct result *r, const char *what, long v)
+void step(struct result *r, const char *what, long v)
 {
 	say(r, "%s%s=%s", *r->text ? " " : "", what, v < 0 ? err_name(-errno) : "ok");
 }
 
-static uint64_t hash(const void *data, size_t len)
+uint64_t hash(const void *data, size_t len)
 {
 	const unsigned char *p = data;
 	uint64_t h = UINT64_C(0xcbf29ce484222325);
@@ -78,7 +76,7 @@ static uint64_t hash(const void *data, size_t len)
 	return h;
 }
 
-static void say_stat(struct result *r, const struct setup *s, const struct stat *st)
+void say_stat(struct result *r, const struct setup *s, const struct stat *st)
 {
 	say(r, " mode=%06o ids=%u:%u", st->st_mode, st->st_uid, st->st_gid);
 	if (!S_ISDIR(st->st_mode))
@@ -118,124 +116,15 @@ static long read_all(struct result *r, int fd)
 	return n;
 }
 
-static long write_data(int fd, const struct op *op, bool at_offset)
+long write_data(int fd, const struct op *op, bool at_offset)
 {
 	static unsigned char buf[DATA];
 	struct rng rng = {op->x * 7 + op->y + op->mode};
 	ssize_t n;
 
-	tree_fill(&rng, buf, op->y);
+	rng_fill(&rng, buf, op->y);
 	n = at_offset ? pwrite(fd, buf, op->y, (off_t)op->x) : write(fd, buf, op->y);
 	return n < 0 ? n : n == (ssize_t)op->y ? 0 : 1;
-}
-
-static long do_pread(struct result *r, int fd, const struct op *op)
-{
-	static unsigned char buf[DATA];
-	ssize_t n = pread(fd, buf, op->y, (off_t)op->x);
-
-	if (n >= 0)
-		say(r, "bytes=%zd hash=%llx", n, (unsigned long long)hash(buf, (size_t)n));
-	return n;
-}
-
-/*
- * What SEEK_DATA and SEEK_HOLE may answer is up to the file system; only what
- * they must not do is looked at: skip bytes that are not zero, or deny a hole.
- */
-static long do_seek(struct result *r, int fd, const struct op *op)
-{
-	static unsigned char buf[DATA];
-	off_t from = (off_t)op->x;
-	off_t at = lseek(fd, from, op->flags ? SEEK_HOLE : SEEK_DATA);
-	struct stat st;
-
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-		return 0;
-	if (from >= st.st_size) {
-		say(r, "beyond=%s", at < 0 ? err_name(-errno) : "ok");
-		return 0;
-	}
-	if (op->flags) {
-		say(r, "hole=%s", at >= from && at <= st.st_size ? "ok" : "wrong");
-		return 0;
-	}
-	if (at < 0 && errno == ENXIO)
-		at = st.st_size;
-	if (at < from)
-		return -1;
-	while (from < at) {
-		ssize_t n = pread(fd, buf, (size_t)(at - from < DATA ? at - from : DATA), from);
-
-		if (n <= 0)
-			break;
-		for (ssize_t i = 0; i < n; i++) {
-			if (buf[i]) {
-				say(r, "data=skipped");
-				return 0;
-			}
-		}
-		from += n;
-	}
-	say(r, "data=ok");
-	return 0;
-}
-
-static long do_copy_range(struct result *r, int in, int out, const struct op *op)
-{
-	off_t from = (off_t)op->x, to = (off_t)(op->x / 2);
-	size_t left = op->y, total = 0;
-	ssize_t n = 0;
-
-	while (left && (n = copy_file_range(in, &from, out, &to, left, 0)) > 0) {
-		left -= (size_t)n;
-		total += (size_t)n;
-	}
-	say(r, "copied=%zu", total);
-	return n;
-}
-
-static long do_slot(struct side *side, const struct setup *s, const struct op *op, struct result *r)
-{
-	static const int fallocate_modes[] = {0, 1 /* KEEP_SIZE */, 3 /* PUNCH_HOLE|KEEP_SIZE */,
-					      16 /* ZERO_RANGE */};
-	int *fd = &side->slot[op->slot];
-	struct stat st;
-	long v;
-
-	if (*fd < 0) {
-		say(r, "no file");
-		return 0;
-	}
-	switch ((unsigned int)op->kind) {
-	case OP_CLOSE:
-		v = close(*fd);
-		*fd = -1;
-		return v;
-	case OP_PREAD:
-		return do_pread(r, *fd, op);
-	case OP_PWRITE:
-		return write_data(*fd, op, true);
-	case OP_FTRUNCATE:
-		return ftruncate(*fd, (off_t)op->x);
-	case OP_FALLOCATE:
-		return fallocate(*fd, fallocate_modes[op->flags], (off_t)op->x, (off_t)op->y);
-	case OP_FSTAT:
-		v = fstat(*fd, &st);
-		if (v == 0)
-			say_stat(r, s, &st);
-		return v;
-	case OP_FCHMOD:
-		return fchmod(*fd, op->mode);
-	case OP_FSYNC:
-		return op->x & 1 ? fdatasync(*fd) : fsync(*fd);
-	case OP_SEEK:
-		return do_seek(r, *fd, op);
-	default: /* OP_COPY_RANGE */
-		if (side->slot[op->slot2] < 0)
-			return 0;
-		return do_copy_range(r, *fd, side->slot[op->slot2], op);
-	}
 }
 
 static int by_name(const void *a, const void *b)
@@ -290,7 +179,7 @@ static long do_xattr(const struct setup *s, const char *link, const struct op *o
 
 	switch ((unsigned int)op->kind) {
 	case OP_SETXATTR:
-		tree_fill(&rng, value, len);
+		rng_fill(&rng, value, len);
 		if (!strncmp(op->b, "system.posix_acl", 16) && len == 12)
 			len = tree_acl(&rng, s, value);
 		else if (!strcmp(op->b, "security.capability") && len == 12)
@@ -370,6 +259,47 @@ static long do_unlink_open(struct side *side, const struct setup *s, const struc
 		step(r, "fchmod", fchmod(fd, op->mode));
 	if (fstat(fd, &st) == 0)
 		say_stat(r, s, &st);
+	return 0;
+}
+
+/* A directory that is removed, or replaced by another one, while it is open. */
+static long do_rmdir_open(struct side *side, const struct setup *s, const struct op *op,
+			  struct result *r)
+{
+	cleanup_close int fd =
+		openat(side->root, op->a, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	cleanup_close int sub = -EBADF;
+	char link[64], list[4096];
+	ssize_t n = 0;
+	struct stat st;
+	int gone;
+
+	if (fd < 0)
+		return -1;
+	if (op->flags & 1) {
+		step(r, "mkdir", mkdirat(side->root, op->b, 0755));
+		gone = renameat(side->root, op->b, side->root, op->a);
+	} else {
+		gone = unlinkat(side->root, op->a, AT_REMOVEDIR);
+	}
+	step(r, "remove", gone);
+	step(r, "fstat", fstat(fd, &st));
+	say(r, " mode=%o ids=%u:%u", st.st_mode, st.st_uid, st.st_gid);
+	if (fstatat(side->root, op->a, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		say_stat(r, s, &st);
+	sub = openat(fd, "in-it", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	step(r, "create", sub);
+	if (sub >= 0)
+		step(r, "unlink", unlinkat(fd, "in-it", 0));
+	step(r, "mkdir", mkdirat(fd, "dir-in-it", 0700));
+	(void)unlinkat(fd, "dir-in-it", AT_REMOVEDIR);
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	/* of a living one it may show what was there at its opening, or at the first read */
+	while (gone == 0 && (n = getdents64(fd, list, sizeof(list))) > 0)
+		say(r, " listed=%zd", n);
+	step(r, "list", n);
+	step(r, "getxattr", getxattr(link, "user.a", list, sizeof(list)));
+	step(r, "fsync", fsync(fd));
 	return 0;
 }
 
@@ -493,6 +423,8 @@ static long dispatch(struct side *side, const struct setup *s, const struct op *
 	case OP_FSYNC:
 	case OP_SEEK:
 	case OP_COPY_RANGE:
+	case OP_MMAP:
+	case OP_LOCK:
 		return do_slot(side, s, op, r);
 	case OP_OPEN:
 	case OP_READ_FILE:
@@ -506,6 +438,8 @@ static long dispatch(struct side *side, const struct setup *s, const struct op *
 		return do_path_xattr(side, s, op, r);
 	case OP_READDIR:
 		return do_readdir(side, op, r);
+	case OP_RMDIR_OPEN:
+		return do_rmdir_open(side, s, op, r);
 	case OP_STAT:
 	case OP_ACCESS:
 	case OP_READLINK:
@@ -537,8 +471,8 @@ void op_do(struct side *side, const struct setup *s, const struct op *op, struct
 	ret->text[0] = '\0';
 	(void)umask(op->umask);
 	if (op->as_user) {
-		(void)setfsgid(1000);
-		(void)setfsuid(1000);
+		(void)setfsgid(1000 + s->id_shift);
+		(void)setfsuid(1000 + s->id_shift);
 	}
 	errno = 0;
 	v = dispatch(side, s, op, ret);

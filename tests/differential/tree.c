@@ -27,25 +27,6 @@ struct maker {
 	unsigned char data[MAX_FILE];
 };
 
-uint64_t rng_next(struct rng *r)
-{
-	uint64_t z = (r->s += UINT64_C(0x9e3779b97f4a7c15)); /* splitmix64 */
-
-	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-	return z ^ (z >> 31);
-}
-
-void tree_fill(struct rng *r, unsigned char *buf, size_t len)
-{
-	for (size_t i = 0; i < len; i += 8) {
-		uint64_t v =
-			rng_next(r) | UINT64_C(0x0101010101010101); /* no zeros: holes stand out */
-
-		memcpy(buf + i, &v, len - i < 8 ? len - i : 8);
-	}
-}
-
 size_t tree_acl(struct rng *r, const struct setup *s, unsigned char *buf)
 {
 	const uint16_t tags[] = {1, 2, 4, 16, 32}; /* owner, user 1000, group, mask, other */
@@ -54,7 +35,7 @@ size_t tree_acl(struct rng *r, const struct setup *s, unsigned char *buf)
 	memcpy(buf, (unsigned char[4]){2, 0, 0, 0}, 4);
 	for (size_t i = 0; i < 5; i++, n += 8) {
 		uint16_t perm = (uint16_t)rng_below(r, 8);
-		uint32_t id = tags[i] == 2 ? 1000 : UINT32_MAX;
+		uint32_t id = tags[i] == 2 ? 1000 + s->id_shift : UINT32_MAX;
 
 		if (tags[i] == 1 && !s->root)
 			perm = 7; /* who is not root must not shut itself out */
@@ -137,7 +118,7 @@ static void make_file(struct maker *m, int dir, const char *name)
 
 	if (fd < 0)
 		die("tree: create: %s", strerror(errno));
-	tree_fill(m->rng, m->data, size);
+	rng_fill(m->rng, m->data, size);
 	for (unsigned int at = 0; at < size; at += 16384) {
 		unsigned int n = size - at < 16384 ? size - at : 16384;
 
