@@ -7,53 +7,59 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/io.h"
-#include "oci/inflate.h"
 #include "oci/layer_tree.h"
 #include "oci/limits.h"
-#include "oci/tar_in.h"
+#include "oci/quote.h"
+#include "oci/reader_start.h"
+#include "oci/reader_wire.h"
 
 /*
- * Two threads: one reads, hashes and inflates the blob, the caller's hashes,
- * writes and parses the tar. Inflating takes longest and has a thread nearly
- * for itself (measured: docs/SEMANTICS.md has the rules, the figures are in
- * the history). Between them a ring of buffers: the one that fills and the one
- * that empties never touch the same one, so the lock covers counters only.
+ * Three work at once: a thread that reads and hashes the blob into shared memory; the layer's
+ * reader, a process of its own, that inflates and parses; and the caller's thread, which hashes and
+ * writes the tar and makes the tree of what the reader tells of it. Digests are made here, of bytes
+ * that the reader can no longer change: whatever becomes of it, a layer is what its digests say.
  */
-#define BUFFERS	    12
-#define BUFFER_SIZE (512u << 10)
-#define BLOB_CHUNK  (256u << 10)
-#define RATIO_FROM  (1ULL << 30) /* tar bytes below which no ratio is suspicious */
-#define WRITEBACK   (16u << 20) /* so much dirty data is handed to the disk at a time */
+#define RATIO_FROM (1ULL << 30) /* tar bytes below which no ratio is suspicious */
+#define WRITEBACK  (16u << 20) /* so much dirty data is handed to the disk at a time */
+#define ANSWERS	   (64u << 10) /* so much of what the reader says is taken at once */
 
-struct ring {
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	uint8_t *buffers[BUFFERS];
-	size_t len[BUFFERS]; /* of the filled ones */
-	unsigned int head, count; /* first filled one, how many: under lock */
-	bool ended; /* nothing more comes: under lock */
-	int stopped; /* nobody takes any more, and why: under lock */
+/* A sparse member whose data is yet to come: it goes to the side file as it passes by. */
+struct sparse {
+	struct sparse *next;
+	uint64_t data, side; /* where its data begins in the tar, and in the side file */
+	size_t n_map;
+	struct oci_tar_segment map[];
 };
 
 struct layer_in {
 	const struct oci_layer_job *job;
 	struct oci_limits limits;
-	struct ring ring;
-	/* the producer's */
-	int produce_code;
-	struct err produce_err;
+	struct oci_reader_link link;
+	/* slots of the blob */
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	unsigned int in_free; /* under lock */
+	int stopped; /* nobody takes any more, and why: under lock */
+	/* of the thread that reads the blob; the caller's reads the size meanwhile */
+	int read_code;
+	struct err read_err;
 	bool blob_ok; /* read to its end, and size and digest hold */
-	uint64_t blob_size;
-	/* the consumer's */
+	_Atomic uint64_t blob_size;
+	/* the caller's thread */
 	struct hash *tar_hash, *diff_hash; /* diff_hash: only when it is not sha256 */
 	struct oci_layer_tree *tree;
-	bool holding; /* a buffer of the ring */
-	uint64_t tar_size, written_back;
-	uint64_t side_base, side_size;
+	struct strbuf said; /* by the reader, and not looked at yet */
+	struct reader_member member;
+	uint8_t *slot; /* the tar's bytes, out of the reader's reach */
+	unsigned int out_next;
+	uint64_t tar_size, written_back, data_end;
+	uint64_t side_size;
+	struct sparse *sparse, **sparse_last;
 };
 
 static bool is_cancelled(const struct layer_in *in)
@@ -61,155 +67,51 @@ static bool is_cancelled(const struct layer_in *in)
 	return in->job->cancel && atomic_load_explicit(in->job->cancel, memory_order_relaxed);
 }
 
-static int ring_init(struct ring *ring)
+/* A free slot of the blob. False: nobody wants more. */
+static bool take_slot(struct layer_in *in)
 {
-	int r = pthread_mutex_init(&ring->lock, NULL);
+	bool more;
 
-	if (r)
-		return -r;
-	r = pthread_cond_init(&ring->changed, NULL);
-	if (r) {
-		(void)pthread_mutex_destroy(&ring->lock);
-		return -r;
-	}
-	for (size_t i = 0; i < BUFFERS; i++) {
-		ring->buffers[i] = malloc(BUFFER_SIZE);
-		if (ring->buffers[i])
-			continue;
-		while (i > 0)
-			free(ring->buffers[--i]);
-		(void)pthread_cond_destroy(&ring->changed);
-		(void)pthread_mutex_destroy(&ring->lock);
-		return -ENOMEM;
-	}
-	return 0;
+	(void)pthread_mutex_lock(&in->lock);
+	while (in->in_free == 0 && !in->stopped)
+		(void)pthread_cond_wait(&in->changed, &in->lock);
+	more = !in->stopped;
+	if (more)
+		in->in_free--;
+	(void)pthread_mutex_unlock(&in->lock);
+	return more;
 }
 
-static void ring_release(struct ring *ring)
+static int free_slots(struct layer_in *in, uint32_t n)
 {
-	for (size_t i = 0; i < BUFFERS; i++)
-		free(ring->buffers[i]);
-	(void)pthread_cond_destroy(&ring->changed);
-	(void)pthread_mutex_destroy(&ring->lock);
+	bool good;
+
+	(void)pthread_mutex_lock(&in->lock);
+	good = n <= READER_IN_SLOTS - in->in_free;
+	if (good)
+		in->in_free += n;
+	(void)pthread_cond_signal(&in->changed);
+	(void)pthread_mutex_unlock(&in->lock);
+	return good ? 0 : -EPROTO;
 }
 
-/* An empty buffer; NULL when nobody wants more. */
-static uint8_t *ring_get_empty(struct ring *ring)
+static void stop_reading(struct layer_in *in, int why)
 {
-	uint8_t *p = NULL;
-
-	(void)pthread_mutex_lock(&ring->lock);
-	while (ring->count == BUFFERS && !ring->stopped)
-		(void)pthread_cond_wait(&ring->changed, &ring->lock);
-	if (!ring->stopped)
-		p = ring->buffers[(ring->head + ring->count) % BUFFERS];
-	(void)pthread_mutex_unlock(&ring->lock);
-	return p;
-}
-
-static void ring_put_filled(struct ring *ring, size_t len)
-{
-	(void)pthread_mutex_lock(&ring->lock);
-	ring->len[(ring->head + ring->count) % BUFFERS] = len;
-	ring->count++;
-	(void)pthread_cond_signal(&ring->changed);
-	(void)pthread_mutex_unlock(&ring->lock);
-}
-
-static void ring_end(struct ring *ring)
-{
-	(void)pthread_mutex_lock(&ring->lock);
-	ring->ended = true;
-	(void)pthread_cond_signal(&ring->changed);
-	(void)pthread_mutex_unlock(&ring->lock);
-}
-
-/* A filled buffer; NULL at the end. */
-static const uint8_t *ring_get_filled(struct ring *ring, size_t *ret_len)
-{
-	const uint8_t *p = NULL;
-
-	(void)pthread_mutex_lock(&ring->lock);
-	while (ring->count == 0 && !ring->ended)
-		(void)pthread_cond_wait(&ring->changed, &ring->lock);
-	if (ring->count > 0) {
-		p = ring->buffers[ring->head];
-		*ret_len = ring->len[ring->head];
-	}
-	(void)pthread_mutex_unlock(&ring->lock);
-	return p;
+	(void)pthread_mutex_lock(&in->lock);
+	in->stopped = why;
+	(void)pthread_cond_signal(&in->changed);
+	(void)pthread_mutex_unlock(&in->lock);
 }
 
 /* Was the content's fault the reason that nobody takes any more? */
-static bool ring_was_refused(struct ring *ring)
+static bool was_refused(struct layer_in *in)
 {
 	bool refused;
 
-	(void)pthread_mutex_lock(&ring->lock);
-	refused = ring->stopped == -EBADMSG;
-	(void)pthread_mutex_unlock(&ring->lock);
+	(void)pthread_mutex_lock(&in->lock);
+	refused = in->stopped == -EBADMSG;
+	(void)pthread_mutex_unlock(&in->lock);
 	return refused;
-}
-
-static void ring_put_empty(struct ring *ring)
-{
-	(void)pthread_mutex_lock(&ring->lock);
-	ring->head = (ring->head + 1) % BUFFERS;
-	ring->count--;
-	(void)pthread_cond_signal(&ring->changed);
-	(void)pthread_mutex_unlock(&ring->lock);
-}
-
-static void ring_stop(struct ring *ring, int why)
-{
-	(void)pthread_mutex_lock(&ring->lock);
-	ring->stopped = why;
-	(void)pthread_cond_signal(&ring->changed);
-	(void)pthread_mutex_unlock(&ring->lock);
-}
-
-/* The producer's place in a buffer that is being filled. */
-struct fill {
-	uint8_t *buffer; /* NULL: none yet */
-	size_t used;
-	uint64_t total;
-	bool refused; /* nobody wants more */
-};
-
-/* Inflates what @in has into as many buffers as it takes. */
-static int inflate_chunk(struct layer_in *in, struct oci_inflate *z, struct fill *f,
-			 const uint8_t *data, size_t len, struct err *err)
-{
-	struct oci_inflate_io io = {.in = data, .in_len = len};
-
-	for (;;) {
-		int r;
-
-		if (!f->buffer) {
-			f->buffer = ring_get_empty(&in->ring);
-			f->used = 0;
-			if (!f->buffer) {
-				f->refused = true;
-				return 0;
-			}
-		}
-		io.out = f->buffer + f->used;
-		io.out_len = BUFFER_SIZE - f->used;
-		r = oci_inflate_step(z, &io, err);
-		if (r < 0)
-			return r;
-		f->total += BUFFER_SIZE - f->used - io.out_len;
-		f->used = BUFFER_SIZE - io.out_len;
-		if (f->total > in->limits.bytes)
-			return oci_limit_hit(err, "bytes", in->limits.bytes);
-		if (f->total > RATIO_FROM &&
-		    f->total / in->limits.ratio > (in->blob_size ? in->blob_size : 1))
-			return oci_limit_hit(err, "ratio", in->limits.ratio);
-		if (io.out_len > 0)
-			return 0;
-		ring_put_filled(&in->ring, f->used);
-		f->buffer = NULL;
-	}
 }
 
 static int check_blob(struct layer_in *in, struct hash *hash, struct err *err)
@@ -234,7 +136,7 @@ static int check_blob(struct layer_in *in, struct hash *hash, struct err *err)
 static int read_blob(struct layer_in *in, struct hash *hash, uint8_t *chunk, size_t *ret_n,
 		     struct err *err)
 {
-	size_t want = BLOB_CHUNK;
+	size_t want = READER_IN_SIZE;
 	ssize_t n;
 	int r;
 
@@ -266,81 +168,148 @@ static int read_blob(struct layer_in *in, struct hash *hash, uint8_t *chunk, siz
  * Reads the blob to its end. When its content turns out to be bad the rest is only hashed: a digest
  * that does not match explains everything else and is what is told.
  */
-static int produce_all(struct layer_in *in, struct err *err)
+static int read_all(struct layer_in *in, struct err *err)
 {
 	struct hash *hash cleanup_hash = hash_new(digest_algorithm(&in->job->layer->desc.digest));
-	struct oci_inflate *z cleanup_oci_inflate = oci_inflate_new(in->job->layer->compression);
-	uint8_t *chunk cleanup_free = malloc(BLOB_CHUNK);
-	struct fill f = {.buffer = NULL};
-	int content = 0, r;
+	unsigned int slot = 0;
+	bool wanted = true;
 	size_t n = 0;
+	int r;
 
-	if (!hash || !z || !chunk)
+	if (!hash)
 		return err_set(err, -ENOMEM, "read blob");
 	for (;;) {
-		r = read_blob(in, hash, chunk, &n, err);
+		wanted = wanted && take_slot(in);
+		/* a budget is ours to enforce, and a full disk a full disk, whatever the digest */
+		if (!wanted && !was_refused(in))
+			return 0;
+		/* nobody looks at a slot that is not told of: room for what is only hashed */
+		r = read_blob(in, hash, in->link.in + (size_t)slot * READER_IN_SIZE, &n, err);
 		if (r < 0)
 			return r;
 		if (n == 0)
 			break;
 		if (in->blob_size > in->job->layer->desc.size)
 			return check_blob(in, hash, err);
-		if (content == 0 && !f.refused)
-			content = inflate_chunk(in, z, &f, chunk, n, err);
-		/* a budget is ours to enforce, and a full disk a full disk, whatever the digest */
-		if (content == -E2BIG)
-			return content;
-		if (f.refused && !ring_was_refused(&in->ring))
-			return 0;
+		if (!wanted)
+			continue;
+		slot = (slot + 1) % READER_IN_SLOTS;
+		if (oci_reader_order(&in->link, READER_INPUT, (uint32_t)n) < 0)
+			wanted = false;
 	}
-	if (content == 0 && !f.refused) {
-		/* what the inflater still holds back */
-		content = inflate_chunk(in, z, &f, chunk, 0, err);
-		if (content == 0)
-			content = oci_inflate_finish(z, err);
-		if (content == 0 && f.buffer && f.used)
-			ring_put_filled(&in->ring, f.used);
-	}
-	/* replaces what the content's fault was, if that is not the blob that was asked for */
 	r = check_blob(in, hash, err);
 	if (r < 0)
 		return r;
 	in->blob_ok = true;
-	return content;
+	if (wanted && oci_reader_order(&in->link, READER_INPUT, 0) < 0)
+		return 0; /* the other thread finds out why */
+	return 0;
 }
 
-static void *producer(void *arg)
+static void *reading(void *arg)
 {
 	struct layer_in *in = arg;
 
-	in->produce_code = produce_all(in, &in->produce_err);
-	ring_end(&in->ring);
+	in->read_code = read_all(in, &in->read_err);
+	if (in->read_code < 0)
+		oci_reader_hang_up(&in->link);
 	return NULL;
 }
 
-static int on_member(void *ctx, const struct oci_tar_member *m, struct err *err)
+static int no_sense(struct err *err)
 {
-	struct layer_in *in = ctx;
+	return err_msg(err, -EBADMSG, "the layer's reader makes no sense");
+}
 
+/* Its data comes with the slots that are told of behind it. */
+static int expect_sparse(struct layer_in *in, const struct oci_tar_member *m, struct err *err)
+{
+	struct sparse *s;
+
+	if (m->data < in->tar_size)
+		return no_sense(err);
+	s = malloc(sizeof(*s) + m->n_map * sizeof(s->map[0]));
+	if (!s)
+		return err_set(err, -ENOMEM, "read layer");
+	s->next = NULL;
+	s->data = m->data;
+	s->side = in->side_size;
+	s->n_map = m->n_map;
+	memcpy(s->map, m->map, m->n_map * sizeof(s->map[0]));
+	*in->sparse_last = s;
+	in->sparse_last = &s->next;
+	return 0;
+}
+
+static int take_member(struct layer_in *in, const char *body, size_t len, struct err *err)
+{
+	const struct oci_tar_member *m = &in->member.m;
+	uint64_t stored, base = in->side_size;
+	struct oci_quoted q;
+	int r = reader_get_member(body, len, &in->member);
+
+	if (r < 0)
+		return r == -ENOMEM ? err_set(err, r, "read layer") : no_sense(err);
+	stored = m->size;
 	if (m->sparse) {
 		uint64_t room = (m->size + 511) & ~511ULL;
 
 		if (room > OCI_TAR_SIZE_MAX - in->side_size)
 			return err_msg(err, -EFBIG,
 				       "sparse files of more than an index can address");
-		in->side_base = in->side_size;
-		if (m->n_map)
+		stored = 0;
+		for (size_t i = 0; i < m->n_map; i++)
+			stored += m->map[i].len;
+		if (m->n_map) {
+			r = expect_sparse(in, m, err);
+			if (r < 0)
+				return r;
 			in->side_size += room;
+		}
 	}
-	return oci_layer_tree_add(in->tree, m, in->side_base, err);
+	if (stored && m->data + stored > in->data_end)
+		in->data_end = m->data + stored;
+	r = oci_layer_tree_add(in->tree, m, base, err);
+	return r < 0 ? err_wrap(err, r, "entry %s", oci_quote(&q, m->path)) : 0;
 }
 
-static int on_sparse_data(void *ctx, const void *data, size_t len, uint64_t pos, struct err *err)
+/* Of the slot's bytes [tar_size, tar_size + len), those that are data of @s. 1: there will be more.
+ */
+static int write_sparse(struct layer_in *in, const struct sparse *s, size_t len, struct err *err)
 {
-	struct layer_in *in = ctx;
-	int r = io_pwrite_full(in->job->side_fd, data, len, (off_t)(in->side_base + pos));
+	uint64_t from = s->data, begin = in->tar_size, end = begin + len;
 
-	return r < 0 ? err_set(err, r, "write sparse file") : 0;
+	for (size_t i = 0; i < s->n_map; i++) {
+		uint64_t to = from + s->map[i].len, a = from > begin ? from : begin,
+			 b = to < end ? to : end;
+		int r;
+
+		if (a < b) {
+			r = io_pwrite_full(in->job->side_fd, in->slot + (a - begin),
+					   (size_t)(b - a),
+					   (off_t)(s->side + s->map[i].offset + (a - from)));
+			if (r < 0)
+				return err_set(err, r, "write sparse file");
+		}
+		from = to;
+	}
+	return from > end;
+}
+
+static int write_sparse_files(struct layer_in *in, size_t len, struct err *err)
+{
+	while (in->sparse) {
+		struct sparse *s = in->sparse;
+		int r = write_sparse(in, s, len, err);
+
+		if (r != 0)
+			return r < 0 ? r : 0;
+		in->sparse = s->next;
+		if (!in->sparse)
+			in->sparse_last = &in->sparse;
+		free(s);
+	}
+	return 0;
 }
 
 /* Hands what is written to the disk early, so that the caller's fsync finds little to do. */
@@ -364,35 +333,113 @@ static int keep_tar(struct layer_in *in, const uint8_t *p, size_t len, struct er
 	r = io_write_full(in->job->data_fd, p, len);
 	if (r < 0)
 		return err_set(err, r, "write tar");
+	r = write_sparse_files(in, len, err);
 	in->tar_size += len;
 	write_back(in);
+	return r;
+}
+
+static int check_budgets(const struct layer_in *in, struct err *err)
+{
+	uint64_t blob = in->blob_size;
+
+	if (in->tar_size > in->limits.bytes)
+		return oci_limit_hit(err, "bytes", in->limits.bytes);
+	if (in->tar_size > RATIO_FROM && in->tar_size / in->limits.ratio > (blob ? blob : 1))
+		return oci_limit_hit(err, "ratio", in->limits.ratio);
 	return 0;
 }
 
-/* The parser wants more, and is done with what it got before. */
-static int on_next(void *ctx, const void **ret_data, size_t *ret_len, struct err *err)
+/* What is hashed has to be what is written, so it is taken away first. */
+static int take_tar(struct layer_in *in, uint32_t len, struct err *err)
 {
-	struct layer_in *in = ctx;
-	const uint8_t *p;
 	int r;
 
-	if (in->holding)
-		ring_put_empty(&in->ring);
-	in->holding = false;
+	if (len == 0 || len > READER_OUT_SIZE)
+		return no_sense(err);
 	if (is_cancelled(in))
 		return err_msg(err, -ECANCELED, "cancelled");
-	p = ring_get_filled(&in->ring, ret_len);
-	if (!p) {
-		*ret_len = 0;
-		/* told once the ring has ended; why there is no more is better than "truncated" */
-		if (in->produce_code < 0 && err)
-			*err = in->produce_err;
-		return in->produce_code;
+	memcpy(in->slot, in->link.out + (size_t)in->out_next * READER_OUT_SIZE, len);
+	in->out_next = (in->out_next + 1) % READER_OUT_SLOTS;
+	if (oci_reader_order(&in->link, READER_TAR_DONE, 1) < 0)
+		return oci_reader_why(&in->link, err);
+	r = keep_tar(in, in->slot, len, err);
+	return r < 0 ? r : check_budgets(in, err);
+}
+
+/* The first answer of @said. 0: it is not there as a whole; else how many bytes it had; END: 1 in
+ * @ret. */
+static int take_answer(struct layer_in *in, const char *said, size_t len, size_t *ret_used,
+		       bool *ret_end, struct err *err)
+{
+	struct reader_answer a;
+	size_t body = 0;
+
+	*ret_used = 0;
+	if (len < sizeof(a))
+		return 0;
+	memcpy(&a, said, sizeof(a));
+	if (a.type == READER_MEMBER || a.type == READER_FAILED)
+		body = a.n;
+	if (body > READER_BODY_MAX)
+		return no_sense(err);
+	if (len - sizeof(a) < body)
+		return 0;
+	*ret_used = sizeof(a) + body;
+	said += sizeof(a);
+	switch (a.type) {
+	case READER_INPUT_DONE:
+		return free_slots(in, a.n) < 0 ? no_sense(err) : 0;
+	case READER_TAR:
+		return take_tar(in, a.n, err);
+	case READER_MEMBER:
+		return take_member(in, said, body, err);
+	case READER_FAILED:
+		return reader_get_failure(said, body, err);
+	case READER_END:
+		*ret_end = true;
+		return 0;
+	default:
+		return no_sense(err);
 	}
-	in->holding = true;
-	r = keep_tar(in, p, *ret_len, err);
-	if (r == 0)
-		*ret_data = p;
+}
+
+/* All that is there as a whole. */
+static int take_answers(struct layer_in *in, bool *ret_end, struct err *err)
+{
+	size_t at = 0, used = 0;
+	int r;
+
+	do {
+		at += used;
+		r = take_answer(in, in->said.s + at, in->said.len - at, &used, ret_end, err);
+	} while (r == 0 && used > 0 && !*ret_end);
+	if (r < 0)
+		return r;
+	memmove(in->said.s, in->said.s + at, in->said.len - at);
+	strbuf_truncate(&in->said, in->said.len - at);
+	return 0;
+}
+
+static int listen_to_reader(struct layer_in *in, struct err *err)
+{
+	bool end = false;
+	int r = 0;
+
+	while (r == 0 && !end) {
+		ssize_t n;
+
+		if (strbuf_reserve(&in->said, ANSWERS) < 0)
+			return err_set(err, -ENOMEM, "read layer");
+		n = recv(in->link.sock, in->said.s + in->said.len, ANSWERS, 0);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return oci_reader_why(&in->link, err);
+		in->said.len += (size_t)n;
+		in->said.s[in->said.len] = '\0';
+		r = take_answers(in, &end, err);
+	}
 	return r;
 }
 
@@ -408,6 +455,8 @@ static int finish_tar(struct layer_in *in, struct oci_layer_result *ret, struct 
 		r = hash_final(in->diff_hash, &diff);
 	if (r < 0)
 		return err_set(err, r, "hash tar");
+	if (in->data_end > in->tar_size || in->sparse)
+		return no_sense(err);
 	if (!digest_equal(&diff, diff_id))
 		return err_msg(err, -EBADMSG, "diff id does not match: it is %s, not %s", diff.text,
 			       diff_id->text);
@@ -443,57 +492,74 @@ static int prepare(struct layer_in *in, struct err *err)
 	in->tar_hash = hash_new(DIGEST_SHA256);
 	in->diff_hash = alg == DIGEST_SHA256 ? NULL : hash_new(alg);
 	in->tree = oci_layer_tree_new(&in->limits);
-	if (!in->tar_hash || (alg != DIGEST_SHA256 && !in->diff_hash) || !in->tree)
+	in->slot = malloc(READER_OUT_SIZE);
+	if (!in->tar_hash || (alg != DIGEST_SHA256 && !in->diff_hash) || !in->tree || !in->slot)
 		return err_set(err, -ENOMEM, "read layer");
 	(void)posix_fadvise(in->job->blob_fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-	return 0;
+	return oci_reader_start(&in->link, in->job->layer->compression, &in->limits, err);
 }
 
 static int run(struct layer_in *in, struct oci_layer_result *ret, struct err *err)
 {
-	const struct oci_tar_io io = {
-		.next = on_next,
-		.member = on_member,
-		.sparse_data = on_sparse_data,
-		.ctx = in,
-	};
 	pthread_t thread;
-	int r = pthread_create(&thread, NULL, producer, in);
+	int r = pthread_create(&thread, NULL, reading, in);
 
 	if (r)
 		return err_set(err, -r, "start a thread");
-	r = oci_tar_in(&io, &in->limits, err);
+	r = listen_to_reader(in, err);
 	if (r < 0)
-		ring_stop(&in->ring, r);
+		stop_reading(in, r);
 	(void)pthread_join(thread, NULL);
 	/* a blob that is not what it should be explains any rubbish found inside */
-	if (in->produce_code < 0 && (r == 0 || !in->blob_ok)) {
+	if (in->read_code < 0 && (r == 0 || !in->blob_ok)) {
 		if (err)
-			*err = in->produce_err;
-		return in->produce_code;
+			*err = in->read_err;
+		return in->read_code;
 	}
+	if (r == -EPERM)
+		err_hint(err, "'snap doctor' says what is missing; --no-sandbox does without, for "
+			      "images that are trusted");
 	if (r == 0)
 		r = finish_tar(in, ret, err);
 	return r < 0 ? r : write_index(in, ret, err);
 }
 
+static void release(struct layer_in *in)
+{
+	oci_reader_end(&in->link);
+	hash_free(in->tar_hash);
+	hash_free(in->diff_hash);
+	oci_layer_tree_free(in->tree);
+	strbuf_release(&in->said);
+	reader_member_release(&in->member);
+	free(in->slot);
+	while (in->sparse) {
+		struct sparse *s = in->sparse;
+
+		in->sparse = s->next;
+		free(s);
+	}
+	(void)pthread_cond_destroy(&in->changed);
+	(void)pthread_mutex_destroy(&in->lock);
+}
+
 int oci_layer_in(const struct oci_layer_job *job, struct oci_layer_result *ret, struct err *err)
 {
-	struct layer_in in = {.job = job};
+	struct layer_in in = {.job = job,
+			      .link = OCI_READER_LINK_INIT,
+			      .lock = PTHREAD_MUTEX_INITIALIZER,
+			      .changed = PTHREAD_COND_INITIALIZER,
+			      .in_free = READER_IN_SLOTS,
+			      .sparse_last = &in.sparse};
 	struct oci_layer_result result = {.tar_size = 0};
 	int r;
 
+	strbuf_init(&in.said);
 	oci_limits_fill(job->limits, &in.limits);
-	r = ring_init(&in.ring);
-	if (r < 0)
-		return err_set(err, r, "read layer");
 	r = prepare(&in, err);
 	if (r == 0)
 		r = run(&in, &result, err);
-	hash_free(in.tar_hash);
-	hash_free(in.diff_hash);
-	oci_layer_tree_free(in.tree);
-	ring_release(&in.ring);
+	release(&in);
 	if (r < 0)
 		return err_wrap(err, r, "layer %s", job->layer->desc.digest.text);
 	*ret = result;

@@ -7,9 +7,9 @@
 
 /*
  * layer_in - brings one layer in, in one streaming pass: read and hash the
- * blob, inflate, hash the tar, write it, parse it (oci/tar_in.h), and at the end
- * write the layer's EROFS index. Nothing per file on disk. Works on fds only,
- * so that it can run in a child without privileges.
+ * blob, let a process without privileges inflate and parse it (oci/reader.h),
+ * hash the tar, write it, and at the end write the layer's EROFS index. Nothing
+ * per file on disk.
  *
  * The results are to be believed only when 0 is returned: size and digest of
  * the blob and the diff id held then, and every rule of docs/SEMANTICS.md,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,7 @@ static const struct {
 	{"depth", offsetof(struct oci_limits, depth), 2048, 4096},
 	{"meta-bytes", offsetof(struct oci_limits, meta_bytes), 512ULL << 20, 1ULL << 40},
 };
+#define HINT	  "if the image is trusted: --limit %s=N"
 #define N_BUDGETS (sizeof(budgets) / sizeof(budgets[0]))
 
 static uint64_t *field(struct oci_limits *limits, size_t i)
@@ -98,6 +100,18 @@ int oci_limit_hit(struct err *err, const char *name, uint64_t value)
 {
 	(void)err_msg(err, -E2BIG, "the budget '%s' of %llu is used up", name,
 		      (unsigned long long)value);
-	err_hint(err, "if the image is trusted: --limit %s=N", name);
+	err_hint(err, HINT, name);
 	return -E2BIG;
+}
+
+bool oci_limit_is_hint(const char *text)
+{
+	char hint[sizeof(HINT) + 32];
+
+	for (size_t i = 0; i < N_BUDGETS; i++) {
+		(void)snprintf(hint, sizeof(hint), HINT, budgets[i].name);
+		if (strcmp(text, hint) == 0)
+			return true;
+	}
+	return false;
 }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
+#include <stdbool.h>
+
 #include "oci/layer_in.h"
 
 /* The most a layer's tar, or its side file, can have: 2^32 blocks of 512 bytes. */
@@ -9,3 +11,5 @@
 void oci_limits_fill(const struct oci_limits *from, struct oci_limits *ret);
 /* Says which budget is used up, and by which flag it is raised. Returns -E2BIG. */
 int oci_limit_hit(struct err *err, const char *name, uint64_t value) __attribute__((cold));
+/* Is it the hint of one of these? */
+bool oci_limit_is_hint(const char *text);

@@ -13,6 +13,8 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/sandbox.h"
+#include "oci/reader_start.h"
 #include "snapshotter/cmd/cmd.h"
 #include "snapshotter/mount.h"
 #include "snapshotter/rootfs.h"
@@ -171,6 +173,40 @@ static void check_kernel(struct report *rep)
 	    (major > 6 || (major == 6 && minor >= 9)) && geteuid() == 0 ? GOOD : NEUTRAL, text);
 }
 
+/* What bytes of strangers are read in. */
+static void check_sandbox(struct report *rep)
+{
+	char *program cleanup_free = oci_reader_program(), text[700];
+	int version = sandbox_landlock_version();
+	struct err err = ERR_INIT;
+
+	if (!oci_reader_is_confined())
+		say(rep, "sandbox", MISSING,
+		    "layers are read with all of the caller's rights, as --no-sandbox or "
+		    "SNAP_SANDBOX=off says");
+	else if (!program)
+		say(rep, "sandbox", MISSING, "no 'snap pull': snap-reader is not installed");
+	else if (oci_reader_try(&err) < 0) {
+		(void)snprintf(text, sizeof(text),
+			       "no 'snap pull' without --no-sandbox: %.250s: %.300s", err.where,
+			       err.msg);
+		say(rep, "sandbox", MISSING, text);
+	} else {
+		if (version)
+			(void)snprintf(text, sizeof(text),
+				       "layers are read by %.400s, without privileges: seccomp, "
+				       "landlock %d",
+				       program, version);
+		else
+			(void)snprintf(
+				text, sizeof(text),
+				"layers are read by %.400s, without privileges: seccomp; this "
+				"kernel has no landlock",
+				program);
+		say(rep, "sandbox", GOOD, text);
+	}
+}
+
 /* Tries it in a process of its own: how many ids there are inside, 0: no namespace. */
 static uint64_t try_userns(struct err *err)
 {
@@ -296,6 +332,7 @@ static int run(struct cmd_context *c, const void *o, int argc, char **argv, stru
 	check_fuse(&rep, choice.engine == SNAP_ENGINE_KERNEL);
 	check_program(&rep, "fusermount3", "ordinary users cannot mount: install fuse3");
 	check_snapfs(&rep);
+	check_sandbox(&rep);
 	say(&rep, "EROFS from files", choice.engine == SNAP_ENGINE_KERNEL ? GOOD : NEUTRAL,
 	    choice.engine == SNAP_ENGINE_KERNEL ? "the kernel mounts an index" : choice.reason);
 	check_rootless(&rep);

@@ -44,7 +44,7 @@ int cmd_is_usage_error(int code)
 
 struct globals {
 	const char *root, *log_level;
-	bool json, quiet, help, version, progress;
+	bool json, quiet, help, version, progress, no_sandbox;
 };
 
 static const struct cmd_option global_options[] = {
@@ -56,6 +56,9 @@ static const struct cmd_option global_options[] = {
 	{"quiet", 'q', CMD_FLAG, NULL, "only errors", offsetof(struct globals, quiet)},
 	{"progress", 0, CMD_FLAG, NULL, "progress even when standard error is no terminal",
 	 offsetof(struct globals, progress)},
+	{"no-sandbox", 0, CMD_FLAG, NULL,
+	 "read layers with all of the caller's rights (SNAP_SANDBOX=off)",
+	 offsetof(struct globals, no_sandbox)},
 	{"log-level", 0, CMD_STRING, "LEVEL", "error, warn, info or debug (SNAP_LOG)",
 	 offsetof(struct globals, log_level)},
 	{"help", 'h', CMD_FLAG, NULL, "this text", offsetof(struct globals, help)},
@@ -225,7 +228,7 @@ static void print_help(const struct cmd *cmd)
 
 static int apply_globals(struct parser *p, struct cmd_context *c, struct err *err)
 {
-	const char *level = p->g.log_level ? p->g.log_level : getenv("SNAP_LOG");
+	const char *level = p->g.log_level ? p->g.log_level : getenv("SNAP_LOG"), *sandbox;
 	enum log_level parsed = LOG_WARN;
 
 	c->root = p->g.root;
@@ -238,6 +241,12 @@ static int apply_globals(struct parser *p, struct cmd_context *c, struct err *er
 		return cmd_usage_error(err, "'%s' is no log level: error, warn, info or debug",
 				       level);
 	log_set_level(parsed);
+	/* by the environment it also comes to the programs that are started from here */
+	if (p->g.no_sandbox && setenv("SNAP_SANDBOX", "off", 1) < 0)
+		return err_set(err, -errno, "options");
+	sandbox = getenv("SNAP_SANDBOX");
+	if (sandbox && strcmp(sandbox, "on") != 0 && strcmp(sandbox, "off") != 0)
+		return cmd_usage_error(err, "SNAP_SANDBOX is on or off, not '%s'", sandbox);
 	return 0;
 }
 

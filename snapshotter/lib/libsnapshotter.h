@@ -36,8 +36,10 @@ extern "C" {
  * one change of the store or none, whenever the process is killed.
  *
  * Threads: one at a time for a handle; any number of handles and processes work
- * on one store at once. Child processes (snapfs, fusermount3) are started and
- * waited for: SIGCHLD must not be ignored.
+ * on one store at once. Child processes (snapfs, fusermount3, snap-reader) are
+ * started and waited for: SIGCHLD must not be ignored. Layers are read by
+ * snap-reader, which gives up its rights first; SNAP_SANDBOX=off in the
+ * environment lets it keep them, where the system has no way to take them.
  */
 #define SNAPSHOTTER_VERSION_MAJOR 1
 #define SNAPSHOTTER_VERSION_MINOR 0
