@@ -13,6 +13,7 @@
 #include "overlay/namei.h"
 #include "overlay/ops.h"
 #include "overlay/quota.h"
+#include "overlay/record.h"
 #include "overlay/whiteout.h"
 
 /*
@@ -102,6 +103,7 @@ static int copy_data(struct ovl_fs *fs, const struct copy *c, int fd)
 	if (r < 0)
 		return r;
 	len = d.size < c->keep ? d.size : c->keep;
+	ovl_record_read(fs, c->node, &d, 0, len);
 	r = ovl_data_need(&d, 0, len);
 	if (r == 0 && d.fd >= 0 && len > 0)
 		r = ovl_sys_copy_data(d.fd, (off_t)d.off, fd, len);
@@ -109,7 +111,6 @@ static int copy_data(struct ovl_fs *fs, const struct copy *c, int fd)
 	if (r == 0 && len > 0)
 		r = ovl_sys_truncate(fd, (off_t)len);
 	ovl_data_release(&d);
-	(void)fs;
 	return r;
 }
 

@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "overlay/ops.h"
 #include "overlay/quota.h"
+#include "overlay/record.h"
 
 /*
  * Open files. A handle belongs to a node, not to where its data happened to be: one opened for
@@ -156,6 +157,7 @@ int ovl_read_map(struct ovl_fs *fs, struct ovl_file *f, off_t off, size_t len, s
 	ret->fd = f->lower.fd;
 	ret->off = (off_t)f->lower.off + off;
 	mark_used(f);
+	ovl_record_read(fs, f->node, &f->lower, (uint64_t)off, ret->len);
 	return ovl_data_need(&f->lower, (uint64_t)off, ret->len);
 }
 

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "overlay/node.h"
 #include "overlay/quota.h"
+#include "overlay/record.h"
 #include "overlay/whiteout.h"
 
 #define DIRFDS_MAX 1024
@@ -244,9 +245,10 @@ static int fs_open(const struct ovl_config *c, struct ovl_fs **ret, struct err *
 		if (r < 0)
 			(void)err_set(err, r, "count what upper directory '%s' holds", c->upper);
 	}
-	if (r == 0) {
+	if (r == 0 && c->record)
+		r = ovl_record_open(c->record, &fs->record, err);
+	if (r == 0)
 		r = make_root(fs, err);
-	}
 	if (r < 0) {
 		ovl_fs_close(fs);
 		return r;
@@ -319,6 +321,7 @@ void ovl_fs_close(struct ovl_fs *fs)
 	ovl_quota_close(fs);
 	drop_nodes(fs);
 	ovl_node_unref(fs, NULL);
+	ovl_record_close(fs->record);
 	ovl_table_release(&fs->table);
 	for (size_t i = 0; i < fs->n_layers; i++)
 		ovl_layer_close(fs->layers[i]);

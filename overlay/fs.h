@@ -74,6 +74,7 @@ struct ovl_table {
 struct ovl_numbers; /* number.c */
 struct ovl_listings; /* readdir.c */
 struct ovl_quota; /* quota.c */
+struct ovl_record; /* record.c */
 
 enum ovl_mark {
 	OVL_MARK_OPAQUE,
@@ -100,6 +101,7 @@ struct ovl_fs {
 	struct ovl_session_io io;
 	struct ovl_pass pass;
 	struct ovl_quota *quota; /* NULL: none */
+	struct ovl_record *record; /* of what is read; NULL: none */
 	bool owned; /* nobody else changes the upper: the kernel may believe all it knows */
 	bool no_handles; /* OPEN is answered ENOSYS: requests on files come without one */
 	bool kills; /* FUSE_HANDLE_KILLPRIV_V2: set-id bits are ours to take away */

@@ -73,6 +73,8 @@ struct ovl_data {
 	bool owned; /* close fd */
 	uint64_t off; /* of the file's first byte in fd */
 	uint64_t size; /* of the file */
+	const char
+		*tag; /* the layer's, sha256 of its tar, borrowed of the layer; NULL: it has none */
 	struct ovl_lazy *lazy; /* what @fd has may have to be fetched first: borrowed; NULL: no */
 };
 /* Bytes of a file that are about to be read from d->fd: 0 when they are there. -EIO. */
@@ -104,6 +106,7 @@ struct ovl_layer {
 	struct erofs_image *image; /* index */
 	int *device_fds; /* index */
 	struct ovl_lazy **lazies; /* index: of each device, NULL when it is complete */
+	const char **tags; /* index: of each device, borrowed of ->image; NULL: a side file */
 };
 
 /* @path: a directory or an index file. @fds is borrowed for the layer's life. Returns owned. */

@@ -215,6 +215,7 @@ static int index_open(struct ovl_obj *o, struct ovl_data *ret)
 		return -EUCLEAN;
 	ret->fd = o->layer->device_fds[x.device - 1];
 	ret->lazy = o->layer->lazies[x.device - 1];
+	ret->tag = o->layer->tags[x.device - 1];
 	ret->off = x.offset;
 	return 0;
 }
@@ -244,6 +245,7 @@ static void index_close(struct ovl_layer *l)
 	for (size_t i = 0; l->lazies && i < n; i++)
 		ovl_lazy_close(l->lazies[i]);
 	free(l->lazies);
+	free(l->tags);
 	erofs_image_close(l->image);
 }
 
@@ -285,14 +287,17 @@ static int open_lazies(struct ovl_layer *l, const char *path, struct err *err)
 	int r = 0;
 
 	l->lazies = calloc(n ? n : 1, sizeof(*l->lazies));
-	if (!l->lazies || !absolute)
+	l->tags = calloc(n ? n : 1, sizeof(*l->tags));
+	if (!l->lazies || !l->tags || !absolute)
 		return err_set(err, absolute ? -ENOMEM : -errno, "open '%s'", path);
 	for (size_t i = 1; i <= n && r == 0; i++) {
 		const struct erofs_device *dev = erofs_image_device(l->image, i);
 		const struct erofs_device *before = erofs_image_device(l->image, i - 1);
 
-		if (!before || strcmp(before->tag, dev->tag) != 0)
-			r = ovl_lazy_open(absolute, dev->tag, &l->lazies[i - 1], err);
+		if (before && strcmp(before->tag, dev->tag) == 0)
+			continue;
+		l->tags[i - 1] = dev->tag;
+		r = ovl_lazy_open(absolute, dev->tag, &l->lazies[i - 1], err);
 	}
 	return r;
 }

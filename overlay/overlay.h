@@ -37,6 +37,7 @@ struct ovl_config {
 	const char *owner_xattr; /* static; owners and modes are kept there; NULL: where we must */
 	bool no_acl, no_xattrs; /* ACLs, or xattrs and so ACLs too, do not show */
 	uint64_t quota_bytes, quota_inodes; /* of the upper; 0: no bound */
+	char *record; /* file: what is read of the lowers is written there; NULL: nowhere */
 	char *source; /* shown in the mount table; NULL: "snapfs" */
 	unsigned int threads; /* 0: chosen by the engine */
 	bool noopen_set, noopen; /* the user chose; else: where it can be had */

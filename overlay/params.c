@@ -2,6 +2,7 @@
 #include "overlay/params.h"
 
 #include <ctype.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <string.h>
 
@@ -45,6 +46,7 @@ enum opt_key {
 	KEY_UPPER,
 	KEY_WORK,
 	KEY_SOURCE,
+	KEY_RECORD,
 	KEY_RO,
 	KEY_DEV,
 	KEY_SUID,
@@ -80,6 +82,7 @@ static const struct opt table[] = {
 	{"lowerdir", OPT_LOWERS, KEY_NONE},
 	{"upperdir", OPT_PATH, KEY_UPPER},
 	{"workdir", OPT_PATH, KEY_WORK},
+	{"record", OPT_PATH, KEY_RECORD},
 	{"ro", OPT_FLAG, KEY_RO},
 	{"rw", OPT_CLEAR, KEY_RO},
 	{"dev", OPT_FLAG, KEY_DEV},
@@ -236,6 +239,7 @@ void ovl_config_release(struct ovl_config *c)
 	free(c->upper);
 	free(c->work);
 	free(c->source);
+	free(c->record);
 	ovl_idmap_release(&c->uids);
 	ovl_idmap_release(&c->gids);
 	memset(c, 0, sizeof(*c));
@@ -290,7 +294,10 @@ static int set_lowers(struct ovl_config *c, const struct opt_value *v, struct er
 
 static int set_text(struct ovl_config *c, enum opt_key key, struct opt_value *v, struct err *err)
 {
-	char **slot = key == KEY_UPPER ? &c->upper : key == KEY_WORK ? &c->work : &c->source;
+	char **slot = key == KEY_UPPER	  ? &c->upper
+		      : key == KEY_WORK	  ? &c->work
+		      : key == KEY_RECORD ? &c->record
+					  : &c->source;
 
 	if (!v->text || !*v->text)
 		return err_msg(err, -EINVAL, "mount option '%s' needs a value", v->name);
@@ -371,6 +378,7 @@ static void set_flag(struct ovl_config *c, enum opt_key key, bool on)
 	case KEY_UPPER:
 	case KEY_WORK:
 	case KEY_SOURCE:
+	case KEY_RECORD:
 	case KEY_BATCH:
 	case KEY_TIMEOUT:
 	case KEY_MAX_WRITE:
@@ -658,6 +666,17 @@ static int resolve(char **path, const char *what, struct err *err)
 	return 0;
 }
 
+/* It need not be there yet; that it can be written is found out while somebody listens. */
+static int resolve_record(char **path, struct err *err)
+{
+	int fd = open(*path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+
+	if (fd < 0)
+		return err_set(err, -errno, "record '%s'", *path);
+	(void)close(fd);
+	return resolve(path, "record", err);
+}
+
 static bool is_inside(const char *path, const char *dir)
 {
 	size_t n = strlen(dir);
@@ -675,6 +694,8 @@ int ovl_params_resolve(struct ovl_config *c, struct err *err)
 		r = resolve(&c->upper, "upperdir", err);
 	if (!r && c->work)
 		r = resolve(&c->work, "workdir", err);
+	if (!r && c->record)
+		r = resolve_record(&c->record, err);
 	if (r)
 		return r;
 	if (c->upper && c->work && (is_inside(c->upper, c->work) || is_inside(c->work, c->upper)))
@@ -711,6 +732,7 @@ const char *ovl_params_help(void)
 	       "                            2 user.containers.override_stat\n"
 	       "  quota_bytes=N, quota_inodes=N\n"
 	       "                            what the upper may hold, K, M, G, T; ENOSPC beyond\n"
+	       "  record=FILE               what is read of layers of a store, in order\n"
 	       "  noacl, noxattrs           no POSIX ACLs, no extended attributes at all\n"
 	       "  static_nlink              every directory has one link\n"
 	       "  ino_batch=N               first batch of 2^32 inode numbers of this mount (0)\n"

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "snapshotter/filler.h"
+#include "snapshotter/filler_private.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,40 +20,15 @@
 #include "base/log.h"
 #include "overlay/lazy.h"
 #include "snapshotter/image.h"
-#include "snapshotter/lazy.h"
-#include "snapshotter/store_private.h"
 
-#define BACKLOG	       64
-#define CALLS_MAX      256 /* at once; more wait in the socket's queue */
-#define IDLE_SECONDS   30
-#define AHEAD_PIECE    (1u << 20) /* bytes of a blob that one request of reading ahead is for */
-#define AHEAD_WORKERS  3
-#define AHEAD_FROM     3 /* orders: reading ahead begins, and 64 MiB of tar are enough */
-#define AHEAD_MAX      6
-#define BACKGROUND_RUN (4u << 20) /* bytes of a blob in one request */
-#define LOG_MAX	       (1 << 20) /* bytes of run/fill.log, when a filler starts */
-
-struct open_layer {
-	struct open_layer *next;
-	struct lazy_layer *layer;
-	unsigned int refs; /* under lock: of the list, and of who works with it */
-	bool listed; /* under lock */
-	/* Reading ahead, under lock: what of the tar is to be had, and how many bring it. */
-	uint64_t ahead_next, ahead_end;
-	unsigned int ahead_workers,
-		ahead_order; /* order: log2 of MiB; grows with each piece in order */
-};
-
-struct filler {
-	struct snap_store *store;
-	pthread_mutex_t lock, finish_lock;
-	pthread_cond_t wake;
-	struct open_layer *layers; /* under lock */
-	bool look; /* in the background: under lock */
-	bool resting; /* the background has nothing to do: under lock */
-	_Atomic unsigned int calls, demands; /* connections; questions that readers wait for */
-	_Atomic time_t last; /* question, CLOCK_MONOTONIC */
-};
+#define BACKLOG	      64
+#define CALLS_MAX     256 /* at once; more wait in the socket's queue */
+#define IDLE_SECONDS  30
+#define AHEAD_PIECE   (1u << 20) /* bytes of a blob that one request of reading ahead is for */
+#define AHEAD_WORKERS 3
+#define AHEAD_FROM    3 /* orders: reading ahead begins, and 64 MiB of tar are enough */
+#define AHEAD_MAX     6
+#define LOG_MAX	      (1 << 20) /* bytes of run/fill.log, when a filler starts */
 
 struct call {
 	struct filler *f;
@@ -79,14 +52,13 @@ static void unref_locked(struct open_layer *o)
 	free(o);
 }
 
-static void unref(struct filler *f, struct open_layer *o)
+void filler_unref(struct filler *f, struct open_layer *o)
 {
 	(void)pthread_mutex_lock(&f->lock);
 	unref_locked(o);
 	(void)pthread_mutex_unlock(&f->lock);
 }
 
-/* It is complete or gone: who works with it still may, nobody finds it any more. */
 static void unlist_locked(struct filler *f, struct open_layer *o)
 {
 	struct open_layer **p = &f->layers;
@@ -100,15 +72,14 @@ static void unlist_locked(struct filler *f, struct open_layer *o)
 	unref_locked(o);
 }
 
-static void unlist(struct filler *f, struct open_layer *o)
+void filler_unlist(struct filler *f, struct open_layer *o)
 {
 	(void)pthread_mutex_lock(&f->lock);
 	unlist_locked(f, o);
 	(void)pthread_mutex_unlock(&f->lock);
 }
 
-/* @ret: a reference. -ENOENT: it is not lazy. */
-static int get_layer(struct filler *f, const char *id, struct open_layer **ret, struct err *err)
+int filler_layer(struct filler *f, const char *id, struct open_layer **ret, struct err *err)
 {
 	struct open_layer *o;
 	int r = 0;
@@ -142,8 +113,7 @@ static int get_layer(struct filler *f, const char *id, struct open_layer **ret, 
 	return r;
 }
 
-/* Verifies the whole of it and makes it an ordinary layer, when nothing is missing. */
-static int finish_layer(struct filler *f, struct open_layer *o, struct err *err)
+int filler_finish(struct filler *f, struct open_layer *o, struct err *err)
 {
 	struct snap_store *store cleanup_snap_store = NULL;
 	uint64_t off, len;
@@ -157,7 +127,7 @@ static int finish_layer(struct filler *f, struct open_layer *o, struct err *err)
 	if (r == 0 && o->listed) {
 		r = lazy_layer_finish(o->layer, store, err);
 		if (r == 0 || r == -ENOENT)
-			unlist(f, o);
+			filler_unlist(f, o);
 	}
 	(void)pthread_mutex_unlock(&f->finish_lock);
 	return r;
@@ -177,11 +147,11 @@ static int complete(struct filler *f, struct open_layer *o, struct err *err)
 	uint64_t off, len;
 	int r = 0;
 
-	while (r == 0 && lazy_layer_missing(o->layer, BACKGROUND_RUN, &off, &len) > 0)
+	while (r == 0 && lazy_layer_missing(o->layer, FILLER_RUN, &off, &len) > 0)
 		r = lazy_layer_is_there(o->layer)
 			    ? lazy_layer_fill(o->layer, off, len, ovl_lazy_seconds(), err)
 			    : err_msg(err, -ENOENT, "layer %s is gone", lazy_layer_id(o->layer));
-	return r == 0 ? finish_layer(f, o, err) : r;
+	return r == 0 ? filler_finish(f, o, err) : r;
 }
 
 struct ahead {
@@ -291,7 +261,7 @@ static int answer(struct filler *f, const struct ovl_lazy_question *q, struct er
 		return err_msg(err, -EINVAL, "this is no layer");
 	if (q->op != OVL_LAZY_NEED && q->op != OVL_LAZY_COMPLETE)
 		return err_msg(err, -EPROTO, "this is no question");
-	r = get_layer(f, id, &o, err);
+	r = filler_layer(f, id, &o, err);
 	if (r == -ENOENT) /* complete, in the meantime */
 		return 0;
 	if (r < 0)
@@ -306,7 +276,7 @@ static int answer(struct filler *f, const struct ovl_lazy_question *q, struct er
 		if (r == 0 && lazy_layer_missing(o->layer, 1, &(uint64_t){0}, &(uint64_t){0}) == 0)
 			wake(f); /* that was the last of it */
 	}
-	unref(f, o);
+	filler_unref(f, o);
 	return r;
 }
 
@@ -334,86 +304,6 @@ static void *serve_call(void *ctx)
 	c->f->calls--;
 	(void)close(c->fd);
 	free(c);
-	return NULL;
-}
-
-/* One layer of the store: fills it when it is to be, finishes it when that can be done. */
-static void look_at_layer(struct filler *f, const char *id)
-{
-	struct open_layer *o = NULL;
-	struct err err = ERR_INIT;
-	uint64_t off, len;
-	int r = get_layer(f, id, &o, &err);
-
-	while (r == 0 && lazy_layer_is_background(o->layer) &&
-	       lazy_layer_missing(o->layer, BACKGROUND_RUN, &off, &len) > 0) {
-		const struct timespec pause = {.tv_nsec = 20000000};
-
-		if (!lazy_layer_is_there(o->layer)) {
-			log_info("layer %s was removed", id);
-			unlist(f, o);
-			break;
-		}
-		if (f->demands > 0) /* who waits comes first */
-			(void)nanosleep(&pause, NULL);
-		else
-			r = lazy_layer_fill(o->layer, off, len, ovl_lazy_seconds(), &err);
-	}
-	if (r == 0)
-		r = finish_layer(f, o, &err);
-	if (r < 0 && r != -ENOENT)
-		log_error("layer %s: %s", id, err.msg);
-	if (o)
-		unref(f, o);
-}
-
-/* A filler that was killed while it made a layer an ordinary one. */
-static void clean_layer(struct filler *f, const char *id)
-{
-	char path[STORE_PATH_MAX];
-	int dir cleanup_close = -1;
-
-	store_layer_path(id, "source", path);
-	if (faccessat(f->store->root_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
-		return;
-	store_layer_path(id, NULL, path);
-	dir = openat(f->store->root_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (dir >= 0)
-		lazy_drop_rest(dir);
-}
-
-static void look_at_store(struct filler *f)
-{
-	int fd = openat(f->store->root_fd, "layers/sha256", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir cleanup_closedir = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *d;
-
-	while (dir && (d = readdir(dir))) {
-		char path[STORE_PATH_MAX];
-
-		if (strlen(d->d_name) != 64)
-			continue;
-		store_layer_path(d->d_name, "present", path);
-		if (faccessat(f->store->root_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-			look_at_layer(f, d->d_name);
-		else
-			clean_layer(f, d->d_name);
-	}
-}
-
-static void *work_in_background(void *ctx)
-{
-	struct filler *f = ctx;
-
-	for (;;) {
-		(void)pthread_mutex_lock(&f->lock);
-		f->resting = !f->look;
-		while (!f->look)
-			(void)pthread_cond_wait(&f->wake, &f->lock);
-		f->look = f->resting = false;
-		(void)pthread_mutex_unlock(&f->lock);
-		look_at_store(f);
-	}
 	return NULL;
 }
 
@@ -459,7 +349,7 @@ static int serve(struct filler *f, int listener, struct err *err)
 	f->last = now();
 	f->look = true;
 	if (r == 0)
-		r = pthread_create(&thread, &detached, work_in_background, f);
+		r = pthread_create(&thread, &detached, filler_background, f);
 	if (r != 0)
 		return err_set(err, -r, "start a thread");
 	while (!may_end(f)) {

@@ -288,6 +288,10 @@ int fsck_chain(struct fsck *f, const char *id, struct err *err)
 	if (fd < 0)
 		return err_set(err, -errno, "make a file in '%s/tmp'", f->store->root);
 	r = chain_merge(f->store, (const char *const *)layers.names, layers.n, fd, &inodes, &why);
+	if (r == -ENOSPC || r == -ENOMEM) { /* that says nothing of the chain */
+		*err = why;
+		return err_wrap(err, r, "merge the layers of chain %s again", id);
+	}
 	if (r < 0)
 		return fsck_report(f, SNAP_FSCK_BROKEN, "chain", id, err,
 				   "its layers cannot be merged: %.300s", why.msg);

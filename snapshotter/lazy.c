@@ -50,11 +50,6 @@ uint64_t lazy_layer_size(const struct lazy_layer *l)
 	return oci_spans_tar_size(l->spans);
 }
 
-bool lazy_layer_is_background(const struct lazy_layer *l)
-{
-	return l->background;
-}
-
 bool lazy_layer_is_there(const struct lazy_layer *l)
 {
 	char path[STORE_PATH_MAX];
@@ -303,23 +298,28 @@ int lazy_layer_fill(struct lazy_layer *l, uint64_t off, uint64_t len, unsigned i
 	return 0;
 }
 
-int lazy_layer_missing(struct lazy_layer *l, uint64_t max, uint64_t *ret_off, uint64_t *ret_len)
+uint64_t lazy_layer_missing(struct lazy_layer *l, uint64_t max, uint64_t *ret_off,
+			    uint64_t *ret_len)
 {
 	size_t n = oci_spans_count(l->spans), i = 0, k;
+	const struct oci_span *first, *x;
+	uint64_t bytes;
 
 	while (i < n && erofs_presence_has(l->present, i))
 		i++;
 	if (i == n)
 		return 0;
+	first = oci_spans_get(l->spans, i);
+	bytes = first->in_len;
 	for (k = i + 1; k < n && !erofs_presence_has(l->present, k); k++) {
-		const struct oci_span *x = oci_spans_get(l->spans, k);
-
-		if (x->in + x->in_len - oci_spans_get(l->spans, i)->in > max)
+		x = oci_spans_get(l->spans, k);
+		if (x->in + x->in_len - first->in > max)
 			break;
+		bytes = x->in + x->in_len - first->in;
 	}
 	*ret_off = erofs_presence_start(l->present, i);
 	*ret_len = erofs_presence_start(l->present, k) - *ret_off;
-	return 1;
+	return bytes ? bytes : 1;
 }
 
 bool lazy_layer_follows(const struct lazy_layer *l, uint64_t off)

@@ -17,7 +17,7 @@ struct lazy_status {
 	uint64_t size,
 		fetched; /* of the blob: all, and what has been fetched and verified; bytes */
 	uint64_t spans, present;
-	bool background, condemned;
+	bool condemned;
 };
 /* 1: it is lazy; 0: complete, or not there at all. */
 int lazy_status(struct snap_store *store, const char *id, struct lazy_status *ret, struct err *err)
@@ -51,7 +51,6 @@ int lazy_layer_open(struct snap_store *store, const char *id, struct lazy_layer 
 void lazy_layer_close(struct lazy_layer *l); /* NULL is fine */
 const char *lazy_layer_id(const struct lazy_layer *l);
 uint64_t lazy_layer_size(const struct lazy_layer *l); /* of the tar */
-bool lazy_layer_is_background(const struct lazy_layer *l);
 /* Is its folder still in the store? */
 bool lazy_layer_is_there(const struct lazy_layer *l);
 /*
@@ -61,8 +60,12 @@ bool lazy_layer_is_there(const struct lazy_layer *l);
  */
 int lazy_layer_fill(struct lazy_layer *l, uint64_t off, uint64_t len, unsigned int seconds,
 		    struct err *err) __attribute__((warn_unused_result));
-/* The first bytes that are missing: 1, or 0: nothing is. At most @max bytes of blob in one go. */
-int lazy_layer_missing(struct lazy_layer *l, uint64_t max, uint64_t *ret_off, uint64_t *ret_len);
+/*
+ * The first bytes that are missing, a span or more, at most @max bytes of blob: returns how many of
+ * the blob it takes, 0: nothing is missing.
+ */
+uint64_t lazy_layer_missing(struct lazy_layer *l, uint64_t max, uint64_t *ret_off,
+			    uint64_t *ret_len);
 /* Is the span in front of the one at @off there? Then somebody reads in the order of the tar. */
 bool lazy_layer_follows(const struct lazy_layer *l, uint64_t off);
 /* Where the spans end that start at @off and have at most @max bytes of blob together; at least
@@ -89,7 +92,6 @@ void lazy_drop_rest(int dir);
 struct lazy_source {
 	const char *spec; /* as the pull had it, with an absolute path */
 	const struct oci_remote *remote; /* creds are not kept */
-	bool background;
 };
 struct oci_layer_ref;
 int lazy_source_write(int dir, const struct oci_layer_ref *layer, const struct lazy_source *s,

@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "snapshotter/lazy_plan.h"
 
 /* Little-endian; behind it the index (one zstd frame) and the spans file. */
 struct head {
@@ -107,7 +108,8 @@ static void write_descriptor(struct json_writer *w, const struct oci_descriptor 
 }
 
 int lazy_manifest_write(const struct oci_image *image, const struct lazy_bundle_ref *refs, size_t n,
-			const struct oci_descriptor *config, struct strbuf *out, struct err *err)
+			const struct oci_descriptor *list, const struct oci_descriptor *config,
+			struct strbuf *out, struct err *err)
 {
 	struct json_writer *w = json_writer_new(0);
 	int r;
@@ -133,6 +135,11 @@ int lazy_manifest_write(const struct oci_image *image, const struct lazy_bundle_
 		json_w_key(w, LAZY_ANNOTATION);
 		json_w_string(w, refs[i].blob.text);
 		json_w_end(w);
+		json_w_end(w);
+	}
+	if (list) {
+		json_w_object(w);
+		write_descriptor(w, list);
 		json_w_end(w);
 	}
 	json_w_end(w);
@@ -164,4 +171,81 @@ int lazy_manifest_find(const struct json *doc, const struct digest *blob,
 		return r;
 	}
 	return err_msg(err, -ENOENT, "the lazy index leaves this layer out");
+}
+
+int lazy_manifest_list(const struct json *doc, struct oci_descriptor *ret, struct err *err)
+{
+	const struct json *layers = json_get(doc, "layers");
+
+	for (size_t i = 0; i < json_len(layers); i++) {
+		const char *type = json_string(json_get(json_at(layers, i), "mediaType"));
+		int r;
+
+		if (!type || strcmp(type, LAZY_LIST_TYPE) != 0)
+			continue;
+		r = oci_descriptor_parse(json_at(layers, i), "lazy index", ret, err);
+		if (r == 0 && ret->size > LAZY_LIST_MAX)
+			r = err_msg(err, -EBADMSG, "lazy index: its list is too large");
+		return r;
+	}
+	return err_msg(err, -ENOENT, "the lazy index has no list of what to fetch first");
+}
+
+int lazy_index_find(struct oci_source *source, const struct oci_image *image,
+		    const struct digest *expect, struct json **ret, struct err *err)
+{
+	char *text cleanup_free = NULL;
+	struct digest is;
+	int r = oci_source_referrer(source, &image->manifest_desc, LAZY_TYPE, &text, err);
+
+	if (r == 0 && expect) {
+		r = digest_buffer(digest_algorithm(expect), text, strlen(text), &is);
+		if (r == 0 && !digest_equal(&is, expect))
+			return err_msg(err, -EPERM, "its lazy index is %s, not the expected one",
+				       is.text);
+		if (r < 0)
+			return err_set(err, r, "lazy index");
+	}
+	return r < 0 ? r : json_parse(text, strlen(text), ret, err);
+}
+
+int lazy_part_fetch(struct oci_source *source, const struct oci_descriptor *desc, char **ret,
+		    struct err *err)
+{
+	struct oci_blob blob cleanup_oci_blob = OCI_BLOB_INIT;
+	char *data cleanup_free = NULL;
+	struct err why = ERR_INIT;
+	struct digest is;
+	int r = oci_source_blob(source, desc, &blob, err), failed;
+
+	if (r < 0)
+		return r;
+	data = malloc((size_t)desc->size + 1);
+	r = data ? io_read_full(blob.fd, data, (size_t)desc->size) : -ENOMEM;
+	failed = oci_blob_finish(&blob, &why);
+	if (failed < 0 && err)
+		*err = why;
+	if (failed < 0)
+		return failed;
+	if (r == 0)
+		r = digest_buffer(digest_algorithm(&desc->digest), data, (size_t)desc->size, &is);
+	if (r < 0)
+		return err_set(err, r, "lazy index");
+	if (!digest_equal(&is, &desc->digest))
+		return err_msg(err, -EBADMSG, "lazy index: digest does not match: it is %s",
+			       is.text);
+	data[desc->size] = '\0';
+	*ret = steal_ptr(&data);
+	return 0;
+}
+
+int lazy_spans_check(const struct oci_spans *spans, const struct oci_layer_ref *ref,
+		     struct err *err)
+{
+	if (!digest_equal(oci_spans_blob(spans), &ref->desc.digest) ||
+	    oci_spans_blob_size(spans) != ref->desc.size ||
+	    oci_spans_compression(spans) != ref->compression ||
+	    !digest_equal(oci_spans_tar(spans), &ref->diff_id))
+		return err_msg(err, -EBADMSG, "lazy index: it is for another layer");
+	return 0;
 }

@@ -147,6 +147,7 @@ void lazy_drop_rest(int dir)
 {
 	(void)unlinkat(dir, "blob", 0);
 	(void)unlinkat(dir, "source", 0);
+	(void)unlinkat(dir, "plan", 0);
 }
 
 int lazy_layer_finish(struct lazy_layer *l, struct snap_store *store, struct err *err)

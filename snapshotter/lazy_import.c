@@ -18,8 +18,10 @@
 
 void lazy_offer_release(struct lazy_offer *o)
 {
+	oci_source_close(o->own);
 	json_free(o->doc);
 	free(o->spec);
+	o->own = NULL;
 	o->doc = NULL;
 	o->spec = NULL;
 }
@@ -38,29 +40,43 @@ static char *absolute_spec(const char *spec)
 	return out;
 }
 
-int lazy_offer_open(struct oci_source *source, const char *spec, const struct oci_image *image,
-		    const struct oci_remote *remote, struct lazy_offer *ret, struct err *err)
+int lazy_offer_open(const struct lazy_place_of *at, const struct oci_image *image,
+		    struct lazy_offer *ret, struct err *err)
 {
-	char *text cleanup_free = NULL;
 	int r;
 
-	if (remote && remote->creds) {
+	if (at->remote && at->remote->creds) {
 		r = err_msg(err, -ENOENT, "--creds are not kept for later reads");
 		err_hint(err, "use --authfile, or 'podman login'");
 		return r;
 	}
-	r = oci_source_referrer(source, &image->manifest_desc, LAZY_TYPE, &text, err);
-	if (r == 0)
-		r = json_parse(text, strlen(text), &ret->doc, err);
+	ret->source = at->source;
+	if (at->index) {
+		r = oci_source_open(at->index, at->remote, &ret->own, err);
+		if (r < 0)
+			return r;
+		ret->source = ret->own;
+	}
+	r = lazy_index_find(ret->source, image, at->expect, &ret->doc, err);
 	if (r < 0)
 		return r;
-	ret->spec = absolute_spec(spec);
+	ret->spec = absolute_spec(at->spec);
 	if (!ret->spec)
 		return err_set(err, -ENOMEM, "lazy index");
-	ret->source = source;
 	ret->where.spec = ret->spec;
-	ret->where.remote = remote;
+	ret->where.remote = at->remote;
 	return 0;
+}
+
+int lazy_offer_list(const struct lazy_offer *o, struct lazy_list *ret, struct err *err)
+{
+	struct oci_descriptor desc;
+	char *text cleanup_free = NULL;
+	int r = lazy_manifest_list(o->doc, &desc, err);
+
+	if (r == 0)
+		r = lazy_part_fetch(o->source, &desc, &text, err);
+	return r < 0 ? r : lazy_list_parse(text, (size_t)desc.size, ret, err);
 }
 
 struct lazy_work {
@@ -79,46 +95,6 @@ static void work_release(struct lazy_work *w)
 	free(w->bundle);
 	oci_spans_free(w->spans);
 	store_tmp_release(&w->tmp);
-}
-
-static int fetch_bundle(struct lazy_work *w, const struct oci_descriptor *desc, struct err *err)
-{
-	struct oci_blob blob cleanup_oci_blob = OCI_BLOB_INIT;
-	struct err why = ERR_INIT;
-	struct digest is;
-	int r = oci_source_blob(w->job->lazy->source, desc, &blob, err), failed;
-
-	if (r < 0)
-		return r;
-	w->bundle = malloc((size_t)desc->size + 1);
-	r = w->bundle ? io_read_full(blob.fd, w->bundle, (size_t)desc->size) : -ENOMEM;
-	failed = oci_blob_finish(&blob, &why);
-	if (failed < 0 && err)
-		*err = why;
-	if (failed < 0)
-		return failed;
-	if (r == 0)
-		r = digest_buffer(digest_algorithm(&desc->digest), w->bundle, (size_t)desc->size,
-				  &is);
-	if (r < 0)
-		return err_set(err, r, "lazy index");
-	return digest_equal(&is, &desc->digest)
-		       ? 0
-		       : err_msg(err, -EBADMSG, "lazy index: digest does not match: it is %s",
-				 is.text);
-}
-
-/* The spans are of the blob and the tar that the image has. */
-static int check_spans(struct lazy_work *w, struct err *err)
-{
-	const struct oci_layer_ref *ref = w->job->layer;
-
-	if (!digest_equal(oci_spans_blob(w->spans), &ref->desc.digest) ||
-	    oci_spans_blob_size(w->spans) != ref->desc.size ||
-	    oci_spans_compression(w->spans) != ref->compression ||
-	    !digest_equal(oci_spans_tar(w->spans), &ref->diff_id))
-		return err_msg(err, -EBADMSG, "lazy index: it is for another layer");
-	return 0;
 }
 
 /* The index is one that can be read, of this tar alone. Its entries are verified at the end. */
@@ -216,13 +192,13 @@ static int make_layer(struct import *im, struct lazy_work *w, const struct oci_d
 	w->index = new_file(w->dir, "index");
 	if (w->index < 0)
 		return err_set(err, w->index, "make a file in '%s/tmp'", im->store->root);
-	r = fetch_bundle(w, desc, err);
+	r = lazy_part_fetch(w->job->lazy->source, desc, &w->bundle, err);
 	if (r == 0)
 		r = lazy_bundle_read(w->bundle, (size_t)desc->size, w->index, &spans, &len, err);
 	if (r == 0)
 		r = oci_spans_parse(spans, len, &w->spans, err);
 	if (r == 0)
-		r = check_spans(w, err);
+		r = lazy_spans_check(w->spans, w->job->layer, err);
 	if (r == 0)
 		r = check_index(w, err);
 	return r < 0 ? r : write_files(w, spans, len, err);

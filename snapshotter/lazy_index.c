@@ -16,6 +16,7 @@
 #include "oci/spans.h"
 #include "snapshotter/image_private.h"
 #include "snapshotter/lazy_bundle.h"
+#include "snapshotter/lazy_plan.h"
 
 /* One layer: what the image says of it, and what the store has. */
 struct layer {
@@ -247,9 +248,24 @@ static int send_layer(struct snap_store *store, struct oci_dest *dest, const str
 	return r < 0 ? r : send_text(store, dest, LAZY_LAYER_TYPE, &bundle, &ret->desc, err);
 }
 
+/* A file that a run recorded, as it is. */
+static int send_list(struct snap_store *store, struct oci_dest *dest, const char *path,
+		     struct oci_descriptor *ret, struct err *err)
+{
+	struct lazy_list list cleanup_lazy_list = LAZY_LIST_INIT;
+	struct strbuf text CLEANUP(strbuf_release) = STRBUF_INIT;
+	char *data cleanup_free = NULL;
+	size_t len = 0;
+	int r = lazy_list_load(path, &data, &len, &list, err);
+
+	if (r == 0 && strbuf_add(&text, data, len) < 0)
+		r = err_set(err, -ENOMEM, "index");
+	return r < 0 ? r : send_text(store, dest, LAZY_LIST_TYPE, &text, ret, err);
+}
+
 static int send_manifest(struct snap_store *store, struct oci_dest *dest, const struct image *image,
-			 const struct lazy_bundle_ref *refs, struct snap_index_result *ret,
-			 struct err *err)
+			 const struct lazy_bundle_ref *refs, const struct oci_descriptor *list,
+			 struct snap_index_result *ret, struct err *err)
 {
 	struct strbuf text CLEANUP(strbuf_release) = STRBUF_INIT;
 	struct strbuf empty CLEANUP(strbuf_release) = STRBUF_INIT;
@@ -260,7 +276,7 @@ static int send_manifest(struct snap_store *store, struct oci_dest *dest, const 
 		return err_set(err, r, "index");
 	r = send_text(store, dest, "application/vnd.oci.empty.v1+json", &empty, &config, err);
 	if (r == 0)
-		r = lazy_manifest_write(image->doc, refs, ret->layers, &config, &text, err);
+		r = lazy_manifest_write(image->doc, refs, ret->layers, list, &config, &text, err);
 	if (r < 0)
 		return r;
 	(void)snprintf(desc.media_type, sizeof(desc.media_type),
@@ -274,7 +290,7 @@ static int send_manifest(struct snap_store *store, struct oci_dest *dest, const 
 	return oci_dest_referrer(dest, &desc, text.s, &image->doc->manifest_desc, LAZY_TYPE, err);
 }
 
-int snap_index_push(struct snap_store *store, const char *ref, const char *spec,
+int snap_index_push(struct snap_store *store, const char *ref, const char *spec, const char *path,
 		    const struct oci_remote *remote, struct snap_index_result *ret, struct err *err)
 {
 	struct image image CLEANUP(image_release) = {.n = 0};
@@ -282,6 +298,7 @@ int snap_index_push(struct snap_store *store, const char *ref, const char *spec,
 	struct lazy_bundle_ref *refs cleanup_free = NULL;
 	struct snap_index_result result = {.layers = 0};
 	struct snap_index_layer state = {.state = SNAP_INDEX_MISSING};
+	struct oci_descriptor list = {.size = 0};
 	int gc cleanup_close = store_lock(store, "gc", LOCK_SH, err);
 	int r = gc < 0 ? gc : image_load(store, ref, &image, err);
 
@@ -309,9 +326,106 @@ int snap_index_push(struct snap_store *store, const char *ref, const char *spec,
 		r = err_msg(err, -EOPNOTSUPP, "no layer of it can be lazy: %s",
 			    image.n ? state.why : "it has none");
 	if (r == 0)
-		r = send_manifest(store, dest, &image, refs, &result, err);
+		r = path ? send_list(store, dest, path, &list, err) : 0;
+	if (r == 0)
+		r = send_manifest(store, dest, &image, refs, path ? &list : NULL, &result, err);
 	if (r < 0)
 		return err_wrap(err, r, "index of '%s' to '%s'", ref, spec);
+	*ret = result;
+	return 0;
+}
+
+/* Every span, from the blob that is here: what it says of where to start may be a lie as well. */
+static int try_spans(struct snap_store *store, const struct layer *l, struct err *err)
+{
+	char path[STORE_PATH_MAX];
+	int nowhere cleanup_close = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	int fd cleanup_close = -1, r = 0;
+
+	store_blob_path(&l->ref->desc.digest, path);
+	fd = openat(store->root_fd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT)
+		return err_msg(err, -ENOENT, "its contents are not here to hold it against");
+	if (fd < 0 || nowhere < 0)
+		return err_set(err, -errno, "open '%s/%s'", store->root, path);
+	for (size_t i = 0; r == 0 && i < oci_spans_count(l->parsed); i++) {
+		r = oci_spans_inflate(l->parsed, i, fd, nowhere, err);
+		if (r < 0)
+			r = err_wrap(err, r, "lazy index: span %zu", i);
+	}
+	return r;
+}
+
+static int take_layer(struct snap_store *store, struct oci_source *source, const struct json *doc,
+		      struct layer *l, struct err *err)
+{
+	char *bundle cleanup_free = NULL;
+	int nowhere cleanup_close = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	const void *spans = NULL;
+	struct oci_descriptor desc;
+	size_t len = 0;
+	int r = nowhere < 0 ? err_set(err, -errno, "open '/dev/null'")
+			    : lazy_manifest_find(doc, &l->ref->desc.digest, &desc, err);
+
+	if (r == 0)
+		r = lazy_part_fetch(source, &desc, &bundle, err);
+	/* the EROFS index is ours: made from the tar */
+	if (r == 0)
+		r = lazy_bundle_read(bundle, (size_t)desc.size, nowhere, &spans, &len, err);
+	if (r == 0)
+		r = oci_spans_parse(spans, len, &l->parsed, err);
+	if (r == 0)
+		r = lazy_spans_check(l->parsed, l->ref, err);
+	if (r == 0)
+		r = try_spans(store, l, err);
+	if (r == 0 && strbuf_add(&l->spans, spans, len) < 0)
+		r = err_set(err, -ENOMEM, "index");
+	return r < 0 ? r : save_spans(store, l, err);
+}
+
+int snap_index_import(struct snap_store *store, const char *ref, const char *spec,
+		      const struct oci_remote *remote, const struct digest *expect,
+		      void (*left_out)(const struct digest *blob, const char *why),
+		      struct snap_index_import *ret, struct err *err)
+{
+	struct image image CLEANUP(image_release) = {.n = 0};
+	struct oci_source *source cleanup_oci_source = NULL;
+	struct json *doc cleanup_json = NULL;
+	struct snap_index_import result = {.layers = 0};
+	int gc cleanup_close = store_lock(store, "gc", LOCK_SH, err);
+	int r = gc < 0 ? gc : image_load(store, ref, &image, err);
+
+	if (r == 0)
+		r = oci_source_open(spec, remote, &source, err);
+	if (r == 0)
+		r = lazy_index_find(source, image.doc, expect, &doc, err);
+	for (size_t i = 0; r == 0 && i < image.n; i++) {
+		struct layer l CLEANUP(layer_release) = {.ref = &image.doc->layers[i],
+							 .info = &image.layers[i],
+							 .spans = STRBUF_INIT};
+		struct snap_index_layer state;
+		struct err why = ERR_INIT;
+
+		r = look_at(store, &l, false, &state, err);
+		if (r == 0 && state.state == SNAP_INDEX_READY) {
+			result.known++;
+			continue;
+		}
+		if (r == 0)
+			r = take_layer(store, source, doc, &l, &why);
+		if (r == 0) {
+			result.layers++;
+		} else if (r == -ENOENT || r == -EBADMSG || r == -EPROTONOSUPPORT) {
+			result.left_out++;
+			if (left_out)
+				left_out(&l.ref->desc.digest, why.msg);
+			r = 0;
+		} else if (why.code < 0) {
+			*err = why;
+		}
+	}
+	if (r < 0)
+		return err_wrap(err, r, "index of '%s' from '%s'", ref, spec);
 	*ret = result;
 	return 0;
 }

@@ -31,8 +31,25 @@ struct snap_index_result {
 	size_t layers, left_out;
 	uint64_t size; /* bytes of the artifact's blobs */
 };
-/* Makes what is missing and copies it to @dest (oci:DIR or docker://), where the image should be.
+/*
+ * Makes what is missing and copies it to @dest (oci:DIR or docker://), where the image should be.
+ * @list: NULL, or a file that a run recorded: what to fetch first, which goes with it.
  */
-int snap_index_push(struct snap_store *store, const char *ref, const char *dest,
+int snap_index_push(struct snap_store *store, const char *ref, const char *dest, const char *list,
 		    const struct oci_remote *remote, struct snap_index_result *ret, struct err *err)
+	__attribute__((warn_unused_result));
+
+struct snap_index_import {
+	size_t layers, known, left_out; /* taken; had already; not in it, or no good */
+};
+/*
+ * Takes what the index at @source, made elsewhere, has for layers of the image @ref that are here:
+ * each span is inflated from our own blob first, so that what is published later holds. @expect:
+ * digest of the artifact's manifest, or NULL: any. @left_out: NULL, or told of layers it leaves
+ * out. -ENOENT: there is none there; -EPERM: another than the expected one.
+ */
+int snap_index_import(struct snap_store *store, const char *ref, const char *source,
+		      const struct oci_remote *remote, const struct digest *expect,
+		      void (*left_out)(const struct digest *blob, const char *why),
+		      struct snap_index_import *ret, struct err *err)
 	__attribute__((warn_unused_result));

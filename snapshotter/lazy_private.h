@@ -24,7 +24,6 @@ struct lazy_layer {
 	struct oci_spans *spans;
 	struct erofs_presence *present;
 	struct oci_descriptor desc; /* of the blob */
-	bool background;
 	struct lazy_place places[LAZY_SOURCES_MAX];
 	size_t n_places;
 	pthread_mutex_t open_lock;

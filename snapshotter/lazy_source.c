@@ -25,8 +25,6 @@ int lazy_source_write(int dir, const struct oci_layer_ref *layer, const struct l
 	json_w_string(w, layer->desc.digest.text);
 	json_w_key(w, "size");
 	json_w_uint(w, layer->desc.size);
-	json_w_key(w, "background");
-	json_w_bool(w, s->background);
 	json_w_key(w, "sources");
 	json_w_array(w);
 	json_w_object(w);
@@ -84,7 +82,6 @@ int lazy_source_read(int dir, struct lazy_layer *l, struct err *err)
 	    json_int(json_get(doc, "size"), &size) < 0 || size <= 0)
 		return err_msg(err, -EBADMSG, "'source' does not say what the blob is");
 	l->desc.size = (uint64_t)size;
-	l->background = json_bool(json_get(doc, "background"), false);
 	list = json_get(doc, "sources");
 	for (size_t i = 0; r == 0 && i < json_len(list) && l->n_places < LAZY_SOURCES_MAX; i++)
 		r = read_place(json_at(list, i), &l->places[l->n_places++], err);

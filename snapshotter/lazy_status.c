@@ -41,7 +41,6 @@ int lazy_status(struct snap_store *store, const char *id, struct lazy_status *re
 	if (r == 0) {
 		s.size = l.desc.size;
 		s.spans = oci_spans_count(l.spans);
-		s.background = l.background;
 		s.condemned = erofs_presence_is_condemned(l.present);
 		for (size_t i = 0; i < s.spans; i++) {
 			const struct oci_span *x = oci_spans_get(l.spans, i);

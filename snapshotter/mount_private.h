@@ -38,6 +38,8 @@ int mount_probe_kernel(struct snap_store *store, struct err *err)
  * mount_label_check() refuses before it is in the store.
  */
 struct strbuf;
+/* Appends: ':' separates layers, ',' options, '\' escapes both and itself. */
+int mount_add_path(struct strbuf *out, const char *path) __attribute__((warn_unused_result));
 #define MOUNT_LABELS_NEED_FUSE                                                                     \
 	"its labels map its owners or limit its size, and the kernel engine does neither"
 int mount_label_check(const struct snap_label *label, struct err *err)

@@ -36,8 +36,7 @@ int snap_mounted_at(struct snap_store *store, int64_t id, char **ret_target, str
 	return mountinfo_find(MOUNTINFO_SOURCE, source, ret_target, NULL, err);
 }
 
-/* ':' separates layers, ',' options, '\' escapes both. */
-static int add_path(struct strbuf *out, const char *path)
+int mount_add_path(struct strbuf *out, const char *path)
 {
 	int r = 0;
 
@@ -57,16 +56,16 @@ static int add_options(struct strbuf *out, const struct ovl_config *c, int64_t b
 	for (size_t i = 0; i < c->n_lowers && r == 0; i++) {
 		r = i > 0 ? strbuf_addc(out, ':') : 0;
 		if (r == 0)
-			r = add_path(out, c->lowers[i]);
+			r = mount_add_path(out, c->lowers[i]);
 	}
 	if (r == 0 && c->upper) {
 		r = strbuf_adds(out, ",upperdir=");
 		if (r == 0)
-			r = add_path(out, c->upper);
+			r = mount_add_path(out, c->upper);
 		if (r == 0)
 			r = strbuf_adds(out, ",workdir=");
 		if (r == 0)
-			r = add_path(out, c->work);
+			r = mount_add_path(out, c->work);
 	}
 	if (r == 0)
 		r = strbuf_addf(out, ",ino_batch=%lld,redirect_dir=on", (long long)batch);

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "oci/source.h"
 #include "snapshotter/filler.h"
+#include "snapshotter/image.h"
 #include "snapshotter/import.h"
 #include "snapshotter/lazy_import.h"
 
@@ -197,27 +198,84 @@ static void tell_whole(void *ctx, const struct digest *blob, const char *why)
 	(void)pthread_mutex_unlock(&w->lock);
 }
 
+/* What is to be fetched first: as the caller says, or the index. 1: there is a list. */
+static int find_list(const struct snap_pull_options *opt, const struct lazy_offer *offer,
+		     struct lazy_list *ret, struct err *err)
+{
+	struct err why = ERR_INIT;
+	int r;
+
+	if (opt->prefetch)
+		r = lazy_list_load(opt->prefetch, NULL, NULL, ret, err);
+	else if (!offer->doc || opt->lazy == SNAP_LAZY_METADATA)
+		return 0;
+	else
+		r = lazy_offer_list(offer, ret, &why);
+	if (r == 0 || opt->prefetch)
+		return r < 0 ? r : 1;
+	if (r != -ENOENT || opt->lazy == SNAP_LAZY_PREFETCH)
+		log_warn("nothing is fetched first: %s", why.msg);
+	return 0;
+}
+
+/* How the layers that are lazy now are to be filled; the filler starts with it. */
+static int plan_layers(struct snap_store *store, const struct snap_pull_options *opt,
+		       const struct lazy_list *list, struct snap_pull_result *ret, struct err *err)
+{
+	const struct lazy_wish wish = {
+		.background = opt->lazy == SNAP_LAZY_BACKGROUND, .rate = opt->rate, .list = list};
+	struct snap_layer_info *layers cleanup_free = NULL;
+	struct err why = ERR_INIT;
+	bool any = false;
+	size_t n = 0;
+	int r;
+
+	if (!wish.background && !list)
+		return 0;
+	r = snap_image_layers(store, &ret->manifest, &layers, &n, err);
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		for (size_t k = 0; list && k < list->n; k++)
+			ret->prefetch += strcmp(list->wants[k].layer, layers[i].id) == 0;
+		if (strcmp(layers[i].state, "complete") == 0)
+			continue;
+		r = lazy_plan_make(store, layers[i].id, &wish, err);
+		any = true;
+	}
+	if (r == 0 && any && snap_filler_wake(store, &why) < 0)
+		log_warn("nothing is fetched in the background: %s", why.msg);
+	return r;
+}
+
 /* Lazily when that is wanted and the source has what it takes. */
 static int bring_in_somehow(struct import *im, struct oci_source *source, const char *spec,
 			    const struct oci_image *image, const struct snap_pull_options *opt,
 			    struct snap_pull_result *ret, struct err *err)
 {
+	const struct lazy_place_of at = {.source = source,
+					 .spec = spec,
+					 .remote = opt->remote,
+					 .index = opt->index,
+					 .expect = opt->expect};
 	struct whole whole = {.opt = opt, .lock = PTHREAD_MUTEX_INITIALIZER};
 	struct lazy_offer offer CLEANUP(lazy_offer_release) = {.whole = tell_whole, .ctx = &whole};
+	struct lazy_list list cleanup_lazy_list = LAZY_LIST_INIT;
 	struct err why = ERR_INIT;
-	int r;
+	int r, listed;
 
 	if (opt->lazy == SNAP_LAZY_NO)
 		return bring_in(im, source, image, opt, NULL, ret->ref, ret, err);
-	offer.where.background = opt->lazy == SNAP_LAZY_BACKGROUND;
-	r = lazy_offer_open(source, spec, image, opt->remote, &offer, &why);
+	r = lazy_offer_open(&at, image, &offer, &why);
+	if (r < 0 && (opt->expect || opt->index)) { /* whoever names one wants no other */
+		*err = why;
+		return r;
+	}
 	if (r < 0)
 		tell_whole(&whole, NULL, why.msg);
+	listed = find_list(opt, &offer, &list, err);
+	if (listed < 0)
+		return listed;
 	r = bring_in(im, source, image, opt, r < 0 ? NULL : &offer, ret->ref, ret, err);
-	if (r == 0 && ret->lazy_layers > 0 && offer.where.background &&
-	    snap_filler_wake(im->store, &why) < 0)
-		log_warn("nothing is fetched in the background: %s", why.msg);
-	return r;
+	return r < 0 ? r : plan_layers(im->store, opt, listed ? &list : NULL, ret, err);
 }
 
 int snap_pull(struct snap_store *store, const char *source, const struct snap_pull_options *opt,

@@ -11,6 +11,7 @@
 enum snap_lazy {
 	SNAP_LAZY_NO,
 	SNAP_LAZY_METADATA, /* contents come when they are read */
+	SNAP_LAZY_PREFETCH, /* ... and what an earlier run read meanwhile */
 	SNAP_LAZY_BACKGROUND, /* ... and the rest meanwhile */
 };
 struct snap_pull_options {
@@ -19,6 +20,13 @@ struct snap_pull_options {
 	const struct oci_limits *limits; /* NULL: defaults */
 	const struct oci_remote *remote; /* NULL: defaults */
 	enum snap_lazy lazy;
+	/* When it is lazy: */
+	const char
+		*index; /* where its lazy index is, as oci/source.h has it; NULL: at the source */
+	const struct digest
+		*expect; /* of the index's manifest; another one is refused; NULL: any */
+	const char *prefetch; /* file: a list that a run recorded; NULL: the one of the index */
+	uint64_t rate; /* bytes a second in the background; 0: no bound */
 	unsigned int jobs; /* layers at once; 0: as many as there are CPUs */
 	/* NULL, or: why a layer came whole although it was to be lazy; from any thread, one at a
 	 * time. @blob is NULL when it is so for all of them. */
@@ -33,6 +41,7 @@ struct snap_pull_result {
 	struct digest manifest;
 	size_t layers, new_layers;
 	size_t lazy_layers; /* of the new ones */
+	size_t prefetch; /* lines of the list that are of its layers */
 	uint64_t bytes; /* of the new layers' blobs, or of what came of them */
 };
 

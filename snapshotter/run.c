@@ -68,16 +68,33 @@ static int open_root(struct run *run, struct err *err)
 	return run->root_fd < 0 ? err_set(err, -errno, "open '%s'", run->root) : 0;
 }
 
+static int mount_options(struct run *run, struct strbuf *ret, struct err *err)
+{
+	int r = strbuf_adds(ret, "suid");
+
+	if (r == 0 && run->opt->record)
+		r = strbuf_adds(ret, ",record=");
+	if (r == 0 && run->opt->record)
+		r = mount_add_path(ret, run->opt->record);
+	return r < 0 ? err_set(err, r, "mount") : 0;
+}
+
 /* Below ->dir; one that is mounted already, and of this namespace, is used where it is. */
 static int mount_root(struct run *run, const char *key, char **ret_root, bool *ret_mounted,
 		      struct err *err)
 {
+	struct strbuf options CLEANUP(strbuf_release) = STRBUF_INIT;
 	struct snap_mount_result result;
 	char *at cleanup_free = NULL;
 	int r = snap_mounted_at(run->store, run->row.id, &at, err);
 
 	if (r < 0)
 		return r;
+	if (r > 0 && run->opt->record) {
+		(void)err_msg(err, -EBUSY, "it is mounted at '%s', without --record", at);
+		err_hint(err, "'snap umount %s' first", at);
+		return -EBUSY;
+	}
 	if (r > 0 && !snap_userns_entered()) {
 		*ret_root = steal_ptr(&at);
 		return 0;
@@ -94,7 +111,11 @@ static int mount_root(struct run *run, const char *key, char **ret_root, bool *r
 		*ret_root = NULL;
 		return err_set(err, -ENOMEM, "mount");
 	}
-	r = mount_for_container(run->store, key, *ret_root, run->opt->engine, "suid", &result, err);
+	r = mount_options(run, &options, err);
+	if (r == 0)
+		r = mount_for_container(run->store, key, *ret_root,
+					run->opt->record ? SNAP_ENGINE_FUSE : run->opt->engine,
+					options.s, &result, err);
 	*ret_mounted = r == 0;
 	if (r == 0)
 		log_info("engine %s: %s", snap_engine_name(result.engine), result.reason);

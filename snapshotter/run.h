@@ -21,6 +21,7 @@ struct snap_run_options {
 	const char *const *command; /* instead of the image's Cmd */
 	size_t n_command;
 	enum snap_engine engine;
+	const char *record; /* file: what is read of the layers, in order; NULL: nowhere */
 	bool remove; /* the snapshot that was made of an image goes when its command ends */
 	bool speak; /* say also what the runtime said already */
 };

@@ -71,6 +71,9 @@ int cmd_usage_error(struct err *err, const char *fmt, ...)
 /* What a library function made of an argument was wrong usage as well. Returns @code. */
 int cmd_is_usage_error(int code);
 
+/* "64", "300K", "2M", "1G", powers of 1024. -EINVAL. */
+int cmd_parse_size(const char *text, uint64_t *ret) __attribute__((warn_unused_result));
+
 /* "K=V" each; free() @ret, which borrows nothing: the strings are inside. */
 int cmd_parse_labels(const struct cmd_list *list, struct snap_label **ret, struct err *err)
 	__attribute__((warn_unused_result));

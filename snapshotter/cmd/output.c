@@ -28,6 +28,28 @@ void cmd_format_time(int64_t ns, char ret[40])
 	(void)snprintf(ret + n, 40 - n, ".%09dZ", (int)(ns % 1000000000));
 }
 
+int cmd_parse_size(const char *text, uint64_t *ret)
+{
+	static const char units[] = "KMGT";
+	const char *p = text, *unit;
+	uint64_t v = 0;
+
+	for (; *p >= '0' && *p <= '9'; p++) {
+		if (__builtin_mul_overflow(v, 10, &v) ||
+		    __builtin_add_overflow(v, (uint64_t)(*p - '0'), &v))
+			return -EINVAL;
+	}
+	unit = *p ? strchr(units, *p) : NULL;
+	if (p == text || (*p && (!unit || p[1])))
+		return -EINVAL;
+	for (ptrdiff_t i = 0; unit && i <= unit - units; i++) {
+		if (__builtin_mul_overflow(v, 1024, &v))
+			return -EINVAL;
+	}
+	*ret = v;
+	return 0;
+}
+
 void cmd_format_size(uint64_t bytes, char ret[24])
 {
 	static const char units[] = "KMGTPE";

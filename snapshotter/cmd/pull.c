@@ -10,7 +10,7 @@
 #include "snapshotter/pull.h"
 
 struct options {
-	const char *name, *platform, *lazy;
+	const char *name, *platform, *lazy, *index, *expect, *prefetch, *rate;
 	struct cmd_remote remote;
 	unsigned int jobs;
 	struct cmd_list limits;
@@ -22,8 +22,17 @@ static const struct cmd_option options[] = {
 	{"platform", 0, CMD_STRING, "OS/ARCH[/VARIANT]", "of an image for several (this machine's)",
 	 offsetof(struct options, platform)},
 	{"lazy", 0, CMD_STRING, "HOW",
-	 "use it before its contents are here: metadata, or background",
+	 "use it before its contents are here: metadata, prefetch or background",
 	 offsetof(struct options, lazy)},
+	{"index", 0, CMD_STRING, "SOURCE", "where its lazy index is (SOURCE of the image)",
+	 offsetof(struct options, index)},
+	{"expect", 0, CMD_STRING, "DIGEST", "of the lazy index: no other one will do",
+	 offsetof(struct options, expect)},
+	{"prefetch", 0, CMD_STRING, "FILE",
+	 "what to fetch first, from 'snap run --record' (the index's own list)",
+	 offsetof(struct options, prefetch)},
+	{"rate", 0, CMD_STRING, "BYTES", "a second in the background, K, M or G (no bound)",
+	 offsetof(struct options, rate)},
 	{"jobs", 'j', CMD_UINT, "N", "layers at once (number of CPUs)",
 	 offsetof(struct options, jobs)},
 	{"limit", 0, CMD_LIST, "NAME=VALUE",
@@ -59,6 +68,8 @@ static int print_json(const struct snap_pull_result *p, double seconds, struct e
 	json_w_uint(w, p->new_layers);
 	json_w_key(w, "lazy_layers");
 	json_w_uint(w, p->lazy_layers);
+	json_w_key(w, "prefetch");
+	json_w_uint(w, p->prefetch);
 	json_w_key(w, "new_size");
 	json_w_uint(w, p->bytes);
 	json_w_key(w, "milliseconds");
@@ -97,10 +108,38 @@ static int parse_lazy(const char *text, enum snap_lazy *ret, struct err *err)
 	*ret = SNAP_LAZY_NO;
 	if (text && strcmp(text, "metadata") == 0)
 		*ret = SNAP_LAZY_METADATA;
+	else if (text && strcmp(text, "prefetch") == 0)
+		*ret = SNAP_LAZY_PREFETCH;
 	else if (text && strcmp(text, "background") == 0)
 		*ret = SNAP_LAZY_BACKGROUND;
 	else if (text)
-		return cmd_usage_error(err, "--lazy is metadata or background, not '%s'", text);
+		return cmd_usage_error(err, "--lazy is metadata, prefetch or background, not '%s'",
+				       text);
+	return 0;
+}
+
+/* What goes with --lazy; @expect is filled when it is asked for. */
+static int read_lazy(const struct options *o, struct digest *expect, struct snap_pull_options *ret,
+		     struct err *err)
+{
+	int r = parse_lazy(o->lazy, &ret->lazy, err);
+
+	if (r < 0)
+		return r;
+	if (ret->lazy == SNAP_LAZY_NO && (o->index || o->expect || o->prefetch || o->rate))
+		return cmd_usage_error(err,
+				       "--index, --expect, --prefetch and --rate go with --lazy");
+	if (o->prefetch && ret->lazy == SNAP_LAZY_METADATA)
+		return cmd_usage_error(err, "--prefetch needs --lazy prefetch or background");
+	if (o->rate && ret->lazy != SNAP_LAZY_BACKGROUND)
+		return cmd_usage_error(err, "--rate is of --lazy background");
+	if (o->rate && (cmd_parse_size(o->rate, &ret->rate) < 0 || ret->rate == 0))
+		return cmd_usage_error(err, "--rate: '%s' is no number of bytes", o->rate);
+	if (o->expect && digest_parse(o->expect, expect) < 0)
+		return cmd_usage_error(err, "--expect: '%s' is no digest", o->expect);
+	ret->expect = o->expect ? expect : NULL;
+	ret->index = o->index;
+	ret->prefetch = o->prefetch;
 	return 0;
 }
 
@@ -112,6 +151,7 @@ static int run(struct cmd_context *c, const void *opts, int argc, char **argv, s
 	struct oci_limits limits = {.bytes = 0};
 	struct oci_platform platform;
 	struct oci_remote remote;
+	struct digest expect;
 	struct timespec start, end;
 	int r = 0;
 
@@ -124,7 +164,7 @@ static int run(struct cmd_context *c, const void *opts, int argc, char **argv, s
 		r = cmd_remote_read(&o->remote, &remote, err);
 	if (r < 0)
 		return cmd_is_usage_error(r);
-	r = parse_lazy(o->lazy, &pull.lazy, err);
+	r = read_lazy(o, &expect, &pull, err);
 	if (r < 0)
 		return r;
 	pull.whole = c->quiet ? NULL : show_whole;
@@ -150,7 +190,8 @@ static int run(struct cmd_context *c, const void *opts, int argc, char **argv, s
 const struct cmd cmd_pull = {
 	.name = "pull",
 	.summary = "Bring an image into the store",
-	.usage = "[--name REF] [--platform OS/ARCH[/VARIANT]] [--lazy HOW] [--jobs N] "
+	.usage = "[--name REF] [--platform OS/ARCH[/VARIANT]] [--jobs N] "
+		 "[--lazy HOW [--index SOURCE] [--expect DIGEST] [--prefetch FILE] [--rate BYTES]] "
 		 "[--limit NAME=VALUE]... "
 		 "[--tls-verify BOOL] [--creds USER:PASSWORD] [--authfile FILE] SOURCE",
 	.help = "SOURCE is one of\n"
@@ -164,10 +205,11 @@ const struct cmd cmd_pull = {
 		"not at all. Prints its REF.\n"
 		"With --lazy the image can be used at once when a lazy index of it is where it "
 		"comes\n"
-		"from ('snap index push'): contents are fetched when they are read (metadata), and "
-		"all\n"
-		"the rest meanwhile (background). What has no lazy index comes whole, and why is "
-		"told.",
+		"from ('snap index push'): contents are fetched when they are read (metadata), "
+		"what\n"
+		"an earlier run read meanwhile (prefetch), or that and then all the rest "
+		"(background).\n"
+		"What has no lazy index comes whole, and why is told.",
 	.options = options,
 	.options_size = sizeof(struct options),
 	.min_args = 1,

@@ -9,7 +9,7 @@
 #include "snapshotter/cmd/cmd.h"
 
 struct options {
-	const char *name, *runtime, *engine, *workdir, *user;
+	const char *name, *runtime, *engine, *workdir, *user, *record;
 	struct cmd_list env, volumes;
 	bool remove;
 };
@@ -56,6 +56,9 @@ static const struct cmd_option run_options[] = {
 	 offsetof(struct options, remove)},
 	{"name", 0, CMD_STRING, "KEY", "of the snapshot that is made of IMAGE",
 	 offsetof(struct options, name)},
+	{"record", 0, CMD_STRING, "FILE",
+	 "what is read of the image, in order, for 'snap pull --prefetch'",
+	 offsetof(struct options, record)},
 	COMMON_OPTIONS,
 	CMD_OPTIONS_END,
 };
@@ -75,6 +78,11 @@ static int make(const struct cmd_context *c, const struct options *o, int argc, 
 		return cmd_is_usage_error(r);
 	if (o->runtime && strcmp(o->runtime, "runc") != 0 && strcmp(o->runtime, "crun") != 0)
 		return cmd_usage_error(err, "'%s' is no runtime: runc or crun", o->runtime);
+	if (o->record && engine == SNAP_ENGINE_KERNEL)
+		return cmd_usage_error(err,
+				       "--record: the kernel's engine does not say what is read");
+	if (o->record && !o->record[0])
+		return cmd_usage_error(err, "--record needs the name of a file");
 	*ret = (struct snap_run_options){
 		.name = o->name,
 		.runtime = o->runtime,
@@ -87,6 +95,7 @@ static int make(const struct cmd_context *c, const struct options *o, int argc, 
 		.command = (const char *const *)argv,
 		.n_command = (size_t)argc,
 		.engine = engine,
+		.record = o->record,
 		.remove = o->remove,
 		.speak = c->json,
 	};

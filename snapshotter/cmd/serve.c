@@ -20,7 +20,7 @@ static const struct cmd_option options[] = {
 	 "containerd mounts by mount.fuse3 what FUSE serves, not this server",
 	 offsetof(struct options, fuse_helper)},
 	{"pull", 0, CMD_STRING, "HOW",
-	 "bring images in that containerd asks for: whole, metadata or background",
+	 "bring images in that containerd asks for: whole, metadata, prefetch or background",
 	 offsetof(struct options, pull)},
 	{"content", 0, CMD_STRING, "DIR", "containerd's content store, looked into first",
 	 offsetof(struct options, content)},
@@ -44,11 +44,14 @@ static int read_fetch(const struct options *o, struct oci_remote *remote, struct
 		return 0;
 	if (strcmp(o->pull, "metadata") == 0)
 		ret->lazy = SNAP_LAZY_METADATA;
+	else if (strcmp(o->pull, "prefetch") == 0)
+		ret->lazy = SNAP_LAZY_PREFETCH;
 	else if (strcmp(o->pull, "background") == 0)
 		ret->lazy = SNAP_LAZY_BACKGROUND;
 	else
-		return cmd_usage_error(err, "--pull is whole, metadata or background, not '%s'",
-				       o->pull);
+		return cmd_usage_error(
+			err, "--pull is whole, metadata, prefetch or background, not '%s'",
+			o->pull);
 	return 0;
 }
 
@@ -74,7 +77,8 @@ static int run(struct cmd_context *c, const void *opts, int argc, char **argv, s
 const struct cmd cmd_serve = {
 	.name = "serve",
 	.summary = "Serve containerd as a proxy snapshotter",
-	.usage = "[--engine auto|fuse|kernel] [--fuse-helper] [--pull whole|metadata|background] "
+	.usage = "[--engine auto|fuse|kernel] [--fuse-helper] [--pull "
+		 "whole|metadata|prefetch|background] "
 		 "--address SOCKET",
 	.help = "Until SIGTERM, which lets what is under way end. The socket is for this user and "
 		"root.\n"

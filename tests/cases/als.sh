@@ -88,6 +88,27 @@ S
 	snap --quiet gc
 	is "$(find "$SNAP_ROOT/layers/sha256" -mindepth 1 -maxdepth 1 | wc -l)" 0 'layers left'
 }
+# Only what is read comes, by the same way.
+test_lazy_layers() {
+	begin
+	start_registry
+	local ref=127.0.0.1:$reg/debian:1 store before
+	export SNAP_FILL_TIMEOUT=20
+	SNAP_ROOT=$PWD/from snap --quiet pull "oci:$IMAGES/DEBIAN:latest" --name d:1
+	SNAP_ROOT=$PWD/from snap --quiet push d:1 "docker://$ref" --tls-verify=false
+	SNAP_ROOT=$PWD/from snap --quiet index push d:1 "docker://$ref" --tls-verify=false
+	snap --quiet pull --lazy metadata "docker://$ref" --tls-verify=false
+	before=$(fetched_layers)
+	snap als als
+	podman_in g pull -q --tls-verify=false "$ref" >/dev/null
+	is "$(fetched_layers)" "$before" 'layers that came for podman pull'
+	is "$(podman_in g run --rm --net=none "$ref" python3 -c 'print(6 * 7)')" 42 'in podman'
+	snap --json images | jq -e '.[0] | .state == "lazy" and .fetched > 0 and .fetched < .needed * 0.4' >/dev/null ||
+		fail "$(snap --json images)"
+	snap --quiet fill "$ref"
+	is "$(podman_in g run --rm --net=none "$ref" python3 -c 'print(6 * 7)')" 42 'when it is complete'
+	snap --quiet fsck
+}
 test_answers() {
 	begin
 	local d ref

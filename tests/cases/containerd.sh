@@ -673,6 +673,10 @@ remote_pull() { # OPTION...: of serve; none: the image is pulled before
 	within 20 pushed
 	skopeo copy -q --src-tls-verify=false "docker://$ref" oci:pulled:1
 	[ $# -gt 0 ] || snap --quiet pull oci:pulled:1 --name bb:1
+	if [ "${2:-}" = metadata ]; then
+		SNAP_ROOT=$PWD/maker snap --quiet pull --tls-verify=false "docker://$ref"
+		SNAP_ROOT=$PWD/maker snap --quiet index push "$ref" --tls-verify=false
+	fi
 	serve auto "$@"
 	start_containerd
 	: >registry.log
@@ -688,7 +692,12 @@ PY
 	# by containerd, that is: it names itself
 	! grep -F -f layers registry.log | grep -v 'agent=.\?snap' | grep -q '"GET\|method=GET' || fail "a layer was downloaded"
 	[ $# = 0 ] || is "$(snap --json images | jq -r '.[].ref')" "$ref" 'what was pulled'
+	if [ "${2:-}" = metadata ]; then # by nobody
+		! grep -F -f layers registry.log | grep -q 'method=GET .*status=20' || fail 'a layer came before it was read'
+		is "$(snap --json images | jq -r '.[0].state, .[0].fetched' | paste -sd' ')" 'lazy 0' 'state after rpull'
+	fi
 	is "$(ctr run --rm --snapshotter snap "$ref" "r$tag" /bin/cat /dir/b)" upper 'in the container'
+	[ "${2:-}" != metadata ] || grep -F -f layers registry.log | grep -q 'agent=.\?snap' || fail 'nothing was fetched for the container'
 	kill "$registry" && wait "$registry" || :
 	if [ $# -gt 0 ]; then
 		# an image that cannot be had is containerd's own to bring
@@ -721,4 +730,5 @@ test_remote_content_store() {
 	is "$(cut -d ' ' -f 1 mounts)" overlay 'where containerd unpacks it'
 	finish
 }
-test_remote_pull_lazily() { remote_pull --pull background --tls-verify=false; }
+test_remote_pull_in_the_background() { remote_pull --pull background --tls-verify=false; }
+test_remote_pull_lazily() { remote_pull --pull metadata --tls-verify=false; }
