@@ -15,7 +15,7 @@
 #include "overlay/changes_private.h"
 #include "overlay/whiteout.h"
 
-#define UPPER_FDS 64
+#define FDS_MAX 128 /* of directories, of the upper and of all layers */
 
 /*
  * A directory on the way. Two kinds:
@@ -75,6 +75,12 @@ static int enter(struct walk *w, size_t at, const char *name, struct err *err)
 	strbuf_truncate(&w->out.path, at);
 	r = strbuf_addf(&w->out.path, "%s%s", at ? "/" : "", name);
 	return r ? err_set(err, r, "changes") : 0;
+}
+
+static int look_below(struct walk *w, const struct ovl_dirset *dir, const char *name,
+		      struct ovl_below *ret)
+{
+	return ovl_stack_lookup(&w->stack, dir->objs, dir->n, name, NULL, OVL_WANT_ANY, ret);
 }
 
 static int upper_stat(struct walk *w, int fd, const char *name, struct stat *ret)
@@ -194,7 +200,9 @@ static int child_frame(struct walk *w, struct frame *f, const char *name,
 	ret->hidden = f->hidden;
 	ret->fresh = f->fresh || (x && (x->opaque || x->redirect)) || !ovl_below_is_dir(below);
 	if (ret->fresh && !(x && x->opaque)) {
-		r = ovl_stack_lookup(&w->stack, view, name, moved ? x->redirect : NULL, &from);
+		r = ovl_stack_lookup(&w->stack, view->objs, view->n, name,
+				     moved ? x->redirect : NULL,
+				     moved ? OVL_WANT_DIR : OVL_WANT_ANY, &from);
 		if (r)
 			return r;
 		if (ovl_below_is_dir(&from)) {
@@ -256,7 +264,7 @@ static int emit_deletions(struct walk *w, struct frame *f, const struct ovl_name
 		r = enter(w, at, names->v[i].name, err);
 		if (r)
 			break;
-		r = ovl_stack_lookup(&w->stack, &f->below, names->v[i].name, NULL, &below);
+		r = look_below(w, &f->below, names->v[i].name, &below);
 		if (r)
 			return ovl_change_failed(&w->out, r, "look below", err);
 		if (below.found)
@@ -265,18 +273,38 @@ static int emit_deletions(struct walk *w, struct frame *f, const struct ovl_name
 	return r;
 }
 
+/* Where a file of the upper that was copied up without its data has them. */
+static int find_data(struct walk *w, struct frame *f, const char *name, const struct ovl_xattrs *x,
+		     struct ovl_source *from, struct ovl_below *ret)
+{
+	const struct ovl_dirset *view = f->fresh ? &f->merge : &f->below;
+	int r = ovl_stack_lookup(&w->stack, view->objs, view->n, name, x->redirect, OVL_WANT_DATA,
+				 ret);
+
+	if (!r)
+		from->data = ret->set.objs[0];
+	return r;
+}
+
 /* An object, and the directory's contents when it is one. */
 static int emit_tree(struct walk *w, struct frame *f, const char *name,
-		     const struct ovl_source *from, const struct stat *st, struct ovl_below *below,
+		     const struct ovl_source *where, const struct stat *st, struct ovl_below *below,
 		     struct err *err)
 {
 	enum ovl_change_kind kind = below->found ? OVL_CHANGED : OVL_ADDED;
 	struct ovl_xattrs x cleanup_xattrs = {.n = 0};
-	struct frame child = {.upper = !from->lower};
+	struct ovl_below data cleanup_below = OVL_BELOW_INIT;
+	struct frame child = {.upper = !where->lower};
+	struct ovl_source object = *where, *from = &object;
 	int r = ovl_xattrs_read(from, &x);
 
 	if (r)
 		return ovl_change_failed(&w->out, r, "read attributes of", err);
+	if (!from->lower && x.metacopy && S_ISREG(st->st_mode) && st->st_size > 0) {
+		r = find_data(w, f, name, &x, from, &data);
+		if (r)
+			return ovl_change_failed(&w->out, r, "find the data of", err);
+	}
 	r = ovl_emit_object(&w->out, kind, from, st, &x, err);
 	if (r || !S_ISDIR(st->st_mode))
 		return r;
@@ -305,7 +333,7 @@ static int visit_upper(struct walk *w, struct frame *f, const struct ovl_name *n
 	if (r == -ENOENT)
 		return 0;
 	if (!r)
-		r = ovl_stack_lookup(&w->stack, &f->below, n->name, NULL, &below);
+		r = look_below(w, &f->below, n->name, &below);
 	if (r)
 		return ovl_change_failed(&w->out, r, "read", err);
 	from.fd = d->fd;
@@ -340,15 +368,17 @@ static int visit_lower(struct walk *w, struct frame *f, const struct ovl_name *n
 	struct ovl_below below cleanup_below = OVL_BELOW_INIT, here cleanup_below = OVL_BELOW_INIT;
 	struct ovl_source from = {.fd = -1};
 	uint64_t number;
-	int r = ovl_stack_lookup(&w->stack, &f->below, n->name, NULL, &below);
+	int r = look_below(w, &f->below, n->name, &below);
 
 	if (!r)
-		r = ovl_stack_lookup(&w->stack, &f->merge, n->name, NULL, &here);
+		r = look_below(w, &f->merge, n->name, &here);
 	if (r)
 		return ovl_change_failed(&w->out, r, "look below", err);
 	if (!here.found)
 		return 0;
 	from.lower = here.set.objs[0];
+	if (!ovl_below_is_dir(&here))
+		from.data = here.set.objs[here.set.n - 1];
 	number = ovl_lower_number(from.lower->layer->batch, here.st.st_ino);
 	if (!S_ISDIR(here.st.st_mode) && ovl_links_has(&w->links, number))
 		return visit_link(w, f, number, &below, err);
@@ -361,7 +391,7 @@ static int visit_unseen(struct walk *w, struct frame *f, const struct ovl_name *
 {
 	struct ovl_below below cleanup_below = OVL_BELOW_INIT;
 	struct frame child = {.parent = f, .name = n->name};
-	int r = ovl_stack_lookup(&w->stack, &f->below, n->name, NULL, &below);
+	int r = look_below(w, &f->below, n->name, &below);
 
 	if (r)
 		return ovl_change_failed(&w->out, r, "look below", err);
@@ -471,9 +501,6 @@ static int open_upper(struct walk *w, const struct ovl_config *c, struct err *er
 	int work cleanup_close = -1;
 	int r;
 
-	w->fds = ovl_real_cache_new(UPPER_FDS);
-	if (!w->fds)
-		return err_set(err, -ENOMEM, "changes");
 	w->upper_fd = open(c->upper, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (w->upper_fd < 0)
 		return err_set(err, -errno, "open upper directory '%s'", c->upper);
@@ -509,7 +536,9 @@ int ovl_changes_walk(const struct ovl_config *c, const struct ovl_changes_option
 
 	strbuf_init(&w.out.path);
 	if (c->upper) {
-		r = ovl_stack_open(&w.stack, c, err);
+		w.fds = ovl_real_cache_new(FDS_MAX);
+		r = w.fds ? ovl_stack_open(&w.stack, c, w.fds, err)
+			  : err_set(err, -ENOMEM, "changes");
 		if (!r)
 			r = open_upper(&w, c, err);
 		if (!r)

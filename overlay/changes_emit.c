@@ -11,55 +11,13 @@
 #include "overlay/whiteout.h"
 
 /* Behind the prefix of the union's own names: stored by a user of a mount, not by the union. */
-#define ESCAPE	    "overlay."
-#define TARGET_MAX  4096
-#define ATTEMPTS    8
-#define OWN_ORIGIN  "snap.origin"
-#define VALUE_EXTRA 256
+#define ESCAPE	   "overlay."
+#define TARGET_MAX 4096
+#define OWN_ORIGIN "snap.origin"
 
 int ovl_change_failed(struct ovl_emitter *e, int r, const char *what, struct err *err)
 {
 	return err_set(err, r, "%s '/%s'", what, e->path.s);
-}
-
-static ssize_t get_xattr(const struct ovl_source *from, const char *name, void *buf, size_t size)
-{
-	return from->lower ? ovl_lower_getxattr(from->lower, name, buf, size)
-			   : ovl_sys_getxattr(from->fd, from->name, name, buf, size);
-}
-
-static ssize_t list_xattrs(const struct ovl_source *from, char *buf, size_t size)
-{
-	return from->lower ? ovl_lower_listxattr(from->lower, buf, size)
-			   : ovl_sys_listxattr(from->fd, from->name, buf, size);
-}
-
-/* Whatever @get gives, in memory of its size; a NUL behind it. @name NULL: the list. */
-static int read_all(const struct ovl_source *from, const char *name, char **ret, size_t *ret_len)
-{
-	for (int i = 0; i < ATTEMPTS; i++) {
-		ssize_t n = name ? get_xattr(from, name, NULL, 0) : list_xattrs(from, NULL, 0);
-		char *buf cleanup_free = NULL;
-
-		if (n < 0)
-			return (int)n;
-		buf = malloc((size_t)n + VALUE_EXTRA + 1);
-		if (!buf)
-			return -ENOMEM;
-		if (n > 0)
-			n = name ? get_xattr(from, name, buf, (size_t)n + VALUE_EXTRA)
-				 : list_xattrs(from, buf, (size_t)n + VALUE_EXTRA);
-		/* It grew meanwhile: the mount is in use. */
-		if (n == -ERANGE)
-			continue;
-		if (n < 0)
-			return (int)n;
-		buf[n] = '\0';
-		*ret = steal_ptr(&buf);
-		*ret_len = (size_t)n;
-		return 0;
-	}
-	return -EAGAIN;
 }
 
 void ovl_xattrs_release(struct ovl_xattrs *x)
@@ -103,7 +61,7 @@ static int read_mark(const struct ovl_source *from, const char *name, const char
 		x->metacopy = true;
 	if (strcmp(mark, "opaque") != 0 && strcmp(mark, "redirect") != 0)
 		return 0;
-	r = read_all(from, name, &value, &len);
+	r = ovl_source_xattr(from, name, &value, &len);
 	if (r)
 		return r;
 	if (strcmp(mark, "opaque") == 0) {
@@ -132,7 +90,7 @@ static int read_one(const struct ovl_source *from, char *name, struct ovl_xattrs
 	/* What another machine's policy said of a file is no part of an image. */
 	if ((!own && ovl_xattr_is_private(name)) || strcmp(name, "security.selinux") == 0)
 		return 0;
-	r = read_all(from, name, &x->values[x->n_values], &len);
+	r = ovl_source_xattr(from, name, &x->values[x->n_values], &len);
 	/* Removed since it was listed. */
 	if (r == -ENODATA)
 		return 0;
@@ -151,7 +109,7 @@ int ovl_xattrs_read(const struct ovl_source *from, struct ovl_xattrs *ret)
 {
 	struct ovl_xattrs x cleanup_xattrs = {.n = 0};
 	size_t len = 0, count = 0;
-	int r = read_all(from, NULL, &x.names, &len);
+	int r = ovl_source_xattr(from, NULL, &x.names, &len);
 
 	if (r == -ENOTSUP)
 		r = 0;
@@ -258,9 +216,11 @@ static uint64_t shown_number(const struct ovl_emitter *e, const struct ovl_sourc
 
 	if (from->lower)
 		return e->base + ovl_lower_number(from->lower->layer->batch, st->st_ino);
-	n = get_xattr(from, OVL_XATTR_TRUSTED OWN_ORIGIN, buf, sizeof(buf) - 1);
+	n = ovl_sys_getxattr(from->fd, from->name, OVL_XATTR_TRUSTED OWN_ORIGIN, buf,
+			     sizeof(buf) - 1);
 	if (n <= 0)
-		n = get_xattr(from, OVL_XATTR_USER OWN_ORIGIN, buf, sizeof(buf) - 1);
+		n = ovl_sys_getxattr(from->fd, from->name, OVL_XATTR_USER OWN_ORIGIN, buf,
+				     sizeof(buf) - 1);
 	if (n > 0) {
 		buf[n] = '\0';
 		errno = 0;
@@ -273,9 +233,14 @@ static uint64_t shown_number(const struct ovl_emitter *e, const struct ovl_sourc
 
 static int open_data(const struct ovl_source *from, const struct stat *st, struct ovl_data *ret)
 {
-	if (from->lower) {
-		int r = ovl_lower_open(from->lower, ret);
+	struct ovl_obj *lower = from->data ? from->data : from->lower;
 
+	if (lower) {
+		int r = ovl_lower_open(lower, ret);
+
+		/* A copy without data may have been cut off since. */
+		if (r == 0 && ret->size > (uint64_t)st->st_size)
+			ret->size = (uint64_t)st->st_size;
 		return r < 0 ? r : ovl_data_need(ret, 0, ret->size);
 	}
 	*ret = (struct ovl_data){.fd = -1, .size = (uint64_t)st->st_size};
@@ -321,11 +286,6 @@ int ovl_emit_object(struct ovl_emitter *e, enum ovl_change_kind kind, const stru
 		c.target = target;
 	}
 	if (!r && S_ISREG(st->st_mode) && !c.hardlink) {
-		if (!from->lower && xattrs->metacopy)
-			return err_msg(err, -EOPNOTSUPP,
-				       "'/%s' has its data in a lower layer (metacopy): not read "
-				       "by this version",
-				       e->path.s);
 		r = open_data(from, st, &data);
 		c.data_fd = data.fd;
 		c.data_off = (off_t)data.off;

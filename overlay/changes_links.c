@@ -98,7 +98,7 @@ static int scan(struct ovl_links *l, const struct ovl_stack *s, const struct ovl
 		strbuf_truncate(path, at);
 		r = strbuf_addf(path, "%s%s", at ? "/" : "", n->name);
 		if (!r && (n->type == DT_DIR || n->type == DT_UNKNOWN))
-			r = ovl_stack_lookup(s, dir, n->name, NULL, &b);
+			r = ovl_stack_lookup(s, dir->objs, dir->n, n->name, NULL, OVL_WANT_ANY, &b);
 		if (!r && ovl_below_is_dir(&b))
 			r = scan(l, s, &b.set, path, depth + 1);
 		else if (!r && ovl_links_has(l, ovl_lower_number(n->batch, n->ino)))

@@ -2,7 +2,8 @@
 #pragma once
 #include "base/strbuf.h"
 #include "overlay/changes.h"
-#include "overlay/lower.h"
+#include "overlay/source.h"
+#include "overlay/stack.h"
 
 /*
  * The parts of the walk over changes: what is below (changes_stack.c), an
@@ -10,46 +11,11 @@
  * copied up (changes_links.c), and the walk itself (changes.c).
  */
 
-/* Lower directories that are one directory in the union, uppermost first. */
-struct ovl_dirset {
-	struct ovl_obj **objs; /* owned, as are the references in it */
-	size_t n;
-};
-void ovl_dirset_release(struct ovl_dirset *d);
-#define cleanup_dirset __attribute__((cleanup(ovl_dirset_release)))
-
-/* What a name is in lower layers. */
-struct ovl_below {
-	bool found; /* something is there */
-	struct stat st; /* of the uppermost object */
-	struct ovl_dirset set; /* a directory: all that is merged into it; else the one object */
-};
-#define OVL_BELOW_INIT                                                                             \
-	{                                                                                          \
-		.found = false                                                                     \
-	}
-void ovl_below_release(struct ovl_below *b);
-#define cleanup_below __attribute__((cleanup(ovl_below_release)))
-static inline bool ovl_below_is_dir(const struct ovl_below *b)
-{
-	return b->found && S_ISDIR(b->st.st_mode);
-}
-
-/* The lower layers, opened; batches numbered from the bottom as the engine does it. */
-struct ovl_stack {
-	struct ovl_layer **layers; /* uppermost first */
-	size_t n;
-	struct ovl_real_cache *fds;
-};
-int ovl_stack_open(struct ovl_stack *s, const struct ovl_config *c, struct err *err) OVL_MUST;
+/* The lower layers of @c, opened. @fds is borrowed for the stack's life. */
+int ovl_stack_open(struct ovl_stack *s, const struct ovl_config *c, struct ovl_real_cache *fds,
+		   struct err *err) OVL_MUST;
 void ovl_stack_close(struct ovl_stack *s);
 int ovl_stack_root(const struct ovl_stack *s, struct ovl_dirset *ret) OVL_MUST;
-/*
- * Looks @name up in the union of @dir; with @redirect (an upper directory's mark: a name, or a path
- * from the root) that instead, and directories alone. Not found is 0 with ->found unset.
- */
-int ovl_stack_lookup(const struct ovl_stack *s, const struct ovl_dirset *dir, const char *name,
-		     const char *redirect, struct ovl_below *ret) OVL_MUST;
 
 /* Names of a directory: of several sources, in byte order, each once, the lowest rank wins. */
 struct ovl_name {
@@ -71,13 +37,6 @@ void ovl_names_release(struct ovl_names *l);
 #define cleanup_names __attribute__((cleanup(ovl_names_release)))
 /* All of @dir, ranks from 1 on, not sorted yet; whiteouts too, so that they hide. */
 int ovl_stack_names(const struct ovl_dirset *dir, struct ovl_names *names) OVL_MUST;
-
-/* Where an object is: an entry of a real directory, or in a lower layer. */
-struct ovl_source {
-	int fd; /* with @name, as overlay/sys.h has it; not used with @lower */
-	const char *name;
-	struct ovl_obj *lower;
-};
 
 /* xattrs as they are stored, read once. */
 struct ovl_xattrs {

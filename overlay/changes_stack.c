@@ -7,46 +7,18 @@
 #include "overlay/changes_private.h"
 
 #define NAME_LEN_MAX 255
-#define FDS_MAX	     64
 
-void ovl_dirset_release(struct ovl_dirset *d)
-{
-	for (size_t i = 0; i < d->n; i++)
-		ovl_obj_unref(d->objs[i]);
-	free(d->objs);
-	*d = (struct ovl_dirset){NULL, 0};
-}
-
-void ovl_below_release(struct ovl_below *b)
-{
-	ovl_dirset_release(&b->set);
-	b->found = false;
-}
-
-/* Takes @obj, also when it fails. */
-static int dirset_add(struct ovl_dirset *d, struct ovl_obj *obj)
-{
-	struct ovl_obj **objs = reallocarray(d->objs, d->n + 1, sizeof(*objs));
-
-	if (!objs) {
-		ovl_obj_unref(obj);
-		return -ENOMEM;
-	}
-	d->objs = objs;
-	objs[d->n++] = obj;
-	return 0;
-}
-
-int ovl_stack_open(struct ovl_stack *s, const struct ovl_config *c, struct err *err)
+int ovl_stack_open(struct ovl_stack *s, const struct ovl_config *c, struct ovl_real_cache *fds,
+		   struct err *err)
 {
 	int r;
 
-	*s = (struct ovl_stack){.fds = ovl_real_cache_new(FDS_MAX)};
+	*s = (struct ovl_stack){.nofollow = c->nofollow};
 	s->layers = calloc(c->n_lowers + 1, sizeof(struct ovl_layer *));
-	if (!s->fds || !s->layers)
+	if (!s->layers)
 		return err_set(err, -ENOMEM, "open the lower layers");
 	for (size_t i = 0; i < c->n_lowers; i++) {
-		r = ovl_layer_open(c->lowers[i], s->fds, &s->layers[i], err);
+		r = ovl_layer_open(c->lowers[i], fds, &s->layers[i], err);
 		if (r)
 			return r;
 		s->layers[i]->batch = (unsigned int)(c->n_lowers - 1 - i);
@@ -60,125 +32,16 @@ void ovl_stack_close(struct ovl_stack *s)
 	for (size_t i = 0; i < s->n; i++)
 		ovl_layer_close(s->layers[i]);
 	free(s->layers);
-	if (s->fds)
-		ovl_real_cache_free(s->fds);
 	*s = (struct ovl_stack){.n = 0};
 }
 
 int ovl_stack_root(const struct ovl_stack *s, struct ovl_dirset *ret)
 {
-	int r = 0;
-
-	for (size_t i = 0; i < s->n && !r; i++)
-		r = dirset_add(ret, ovl_obj_ref(s->layers[i]->root));
-	return r;
-}
-
-/* A component of a redirect must be a name, not a way out. */
-static bool is_name(const char *s, size_t len)
-{
-	return len > 0 && len <= NAME_LEN_MAX && !(len == 1 && s[0] == '.') &&
-	       !(len == 2 && s[0] == '.' && s[1] == '.');
-}
-
-/* "/a/b" from the root of one layer: -ENOENT, also when something on the way is no directory. */
-static int lookup_path(struct ovl_obj *root, const char *path, struct ovl_found *ret)
-{
-	struct ovl_obj *dir = ovl_obj_ref(root);
-	char name[NAME_LEN_MAX + 1];
-	unsigned int opaque = 0;
-	int r = -EUCLEAN;
-
-	while (*path == '/') {
-		const char *start = path + 1, *end = strchrnul(start, '/');
-
-		ovl_found_release(ret);
-		if (!is_name(start, (size_t)(end - start))) {
-			r = -EUCLEAN;
-			break;
-		}
-		memcpy(name, start, (size_t)(end - start));
-		name[end - start] = '\0';
-		*ret = (struct ovl_found)OVL_FOUND_INIT;
-		r = ovl_lower_lookup(dir, name, ret);
-		if (r || ret->flags & OVL_FOUND_WHITEOUT)
-			break;
-		opaque |= ret->flags & OVL_FOUND_OPAQUE;
-		path = end;
-		if (!S_ISDIR(ret->st.st_mode) && *path)
-			r = -ENOENT;
-		if (r || !*path)
-			break;
-		ovl_obj_unref(dir);
-		dir = ovl_obj_ref(ret->obj);
-	}
-	ovl_obj_unref(dir);
-	if (!r)
-		ret->flags |= opaque;
-	return r;
-}
-
-/* What is merged so far takes one more object. True: nothing below it counts. */
-static int add_found(struct ovl_below *b, struct ovl_found *f, bool dirs_only, bool *done)
-{
-	bool dir = S_ISDIR(f->st.st_mode);
-
-	*done = true;
-	if (!dir && (dirs_only || b->found))
-		return 0;
-	if (!b->found) {
-		b->found = true;
-		b->st = f->st;
-	}
-	*done = !dir || f->flags & OVL_FOUND_OPAQUE;
-	return dirset_add(&b->set, steal_ptr(&f->obj));
-}
-
-int ovl_stack_lookup(const struct ovl_stack *s, const struct ovl_dirset *dir, const char *name,
-		     const char *redirect, struct ovl_below *ret)
-{
-	char *path cleanup_free = strdup(redirect ? redirect : name);
-	bool absolute = redirect && redirect[0] == '/', done = false;
-	struct ovl_below b cleanup_below = OVL_BELOW_INIT;
-	unsigned int below = (unsigned int)s->n; /* only layers with a lower batch count */
-	int r;
-
-	if (!path)
+	ret->objs = calloc(s->n + 1, sizeof(*ret->objs));
+	if (!ret->objs)
 		return -ENOMEM;
-	if (redirect && !absolute && (strchr(path, '/') || !is_name(path, strlen(path))))
-		return -EUCLEAN;
-	for (size_t i = 0; !done && i < (absolute ? s->n : dir->n);) {
-		struct ovl_found f cleanup_found = OVL_FOUND_INIT;
-		struct ovl_obj *from = absolute ? s->layers[i]->root : dir->objs[i];
-
-		i++;
-		if (from->layer->batch >= below)
-			continue;
-		r = absolute ? lookup_path(from, path, &f) : ovl_lower_lookup(from, path, &f);
-		if (r == -ENOENT)
-			continue;
-		if (r)
-			return r;
-		if (f.flags & OVL_FOUND_WHITEOUT)
-			break;
-		below = from->layer->batch;
-		r = add_found(&b, &f, redirect != NULL, &done);
-		if (r)
-			return r;
-		if (!f.redirect || done)
-			continue;
-		/* The layers below know the directory by another name. */
-		free(path);
-		path = steal_ptr(&f.redirect);
-		if (path[0] != '/' && absolute)
-			break;
-		if (path[0] == '/') {
-			absolute = true;
-			i = 0;
-		}
-	}
-	*ret = b;
-	b = (struct ovl_below)OVL_BELOW_INIT;
+	for (size_t i = 0; i < s->n; i++)
+		ret->objs[ret->n++] = ovl_obj_ref(s->layers[i]->root);
 	return 0;
 }
 

@@ -29,9 +29,20 @@ int ovl_check_new_name(const char *name)
 	return strncmp(name, OVL_WH_PREFIX, OVL_WH_PREFIX_LEN) == 0 ? -EINVAL : 0;
 }
 
+struct create {
+	const struct ovl_new *what;
+	const struct ovl_cred *cred;
+	struct stat parent_st;
+	uid_t uid; /* as stored */
+	gid_t gid;
+	int at; /* with ->temp, where it is built: work/work, or ->fd alone (O_TMPFILE) */
+	char temp[24];
+	int fd; /* owned; of a regular file */
+};
+
 /* The default ACL of the upper directory @fd into a new object: its mode, its own ACLs. */
-static int inherit_acl(struct ovl_fs *fs, struct ovl_node *parent, int fd, const char *temp,
-		       mode_t *mode, mode_t umask)
+static int inherit_acl(struct ovl_fs *fs, struct ovl_node *parent, int fd, const struct create *c,
+		       mode_t *mode)
 {
 	cleanup_free void *access = NULL;
 	char acl[4096];
@@ -44,17 +55,16 @@ static int inherit_acl(struct ovl_fs *fs, struct ovl_node *parent, int fd, const
 	if (n == -ENODATA || n == -ENOTSUP) {
 		if (!S_ISLNK(*mode))
 			ovl_node_set(parent, OVL_NODE_NO_ACL);
-		*mode &= ~umask;
+		*mode &= ~c->cred->umask;
 		return 0;
 	}
 	if (n < 0)
 		return (int)n;
 	r = ovl_acl_inherit(acl, (size_t)n, mode, &access, &len);
 	if (r == 0 && access)
-		r = ovl_sys_setxattr(fs->work_fd, temp, "system.posix_acl_access", access, len, 0);
+		r = ovl_sys_setxattr(c->at, c->temp, "system.posix_acl_access", access, len, 0);
 	if (r == 0 && S_ISDIR(*mode))
-		r = ovl_sys_setxattr(fs->work_fd, temp, "system.posix_acl_default", acl, (size_t)n,
-				     0);
+		r = ovl_sys_setxattr(c->at, c->temp, "system.posix_acl_default", acl, (size_t)n, 0);
 	return r;
 }
 
@@ -79,35 +89,32 @@ static int make_object(struct ovl_fs *fs, const char *temp, const struct ovl_new
 	}
 }
 
-struct create {
-	const struct ovl_new *what;
-	const struct ovl_cred *cred;
-	struct stat parent_st;
-	uid_t uid; /* as stored */
-	gid_t gid;
-	char temp[24];
-	int fd; /* owned; of a regular file */
-};
-
-static int build(struct ovl_fs *fs, struct ovl_node *parent, int dirfd, struct create *c)
+/* All that it is but its contents. */
+static int dress(struct ovl_fs *fs, struct ovl_node *parent, int dirfd, const struct create *c)
 {
 	mode_t mode = c->what->mode, type = mode & S_IFMT;
 	gid_t gid = c->gid;
 	int r;
 
-	ovl_temp_name(fs, c->temp);
-	r = make_object(fs, c->temp, c->what, &c->fd);
-	if (r < 0)
-		return r;
 	if (c->parent_st.st_mode & S_ISGID) {
 		gid = c->parent_st.st_gid;
 		if (S_ISDIR(mode))
 			mode |= S_ISGID;
 	}
-	r = inherit_acl(fs, parent, dirfd, c->temp, &mode, c->cred->umask);
+	r = inherit_acl(fs, parent, dirfd, c, &mode);
 	if (r == 0)
-		r = ovl_set_owner(fs, fs->work_fd, c->temp, type, c->uid, gid, mode & 07777);
+		r = ovl_set_owner(fs, c->at, c->temp, type, c->uid, gid, mode & 07777);
 	return r;
+}
+
+static int build(struct ovl_fs *fs, struct ovl_node *parent, int dirfd, struct create *c)
+{
+	int r;
+
+	c->at = fs->work_fd;
+	ovl_temp_name(fs, c->temp);
+	r = make_object(fs, c->temp, c->what, &c->fd);
+	return r < 0 ? r : dress(fs, parent, dirfd, c);
 }
 
 /* A directory over a whiteout has nothing of what is below: opaque, and in place in one step. */
@@ -143,6 +150,8 @@ static int prepare_new(struct ovl_fs *fs, struct ovl_node *parent, const char *n
 	if (r == 0 && ret->found)
 		r = -EEXIST;
 	if (r == 0)
+		r = ovl_check_protected(parent, OVL_NODE_IMMUTABLE);
+	if (r == 0)
 		r = ovl_copy_up(fs, parent, OVL_COPY_ALL);
 	return r;
 }
@@ -166,6 +175,27 @@ static int finish_create(struct ovl_fs *fs, struct ovl_node *parent, const char 
 	return r;
 }
 
+static int prepare_owner(struct ovl_fs *fs, struct create *c)
+{
+	/* As on the kernel's mapped mounts: who has no number here can make nothing. */
+	return ovl_idmap_store(&fs->uids, c->cred->uid, &c->uid) < 0 ||
+			       ovl_idmap_store(&fs->gids, c->cred->gid, &c->gid) < 0
+		       ? -EOVERFLOW
+		       : 0;
+}
+
+static int prepare_parent(struct ovl_fs *fs, struct ovl_node *parent, struct create *c,
+			  struct ovl_dirfd **ret)
+{
+	int r = ovl_node_dirfd(fs, parent, ret);
+
+	if (r == 0)
+		r = ovl_sys_stat((*ret)->fd, "", &c->parent_st);
+	if (r == 0)
+		ovl_override_read((*ret)->fd, "", fs->owner_xattr, &c->parent_st);
+	return r;
+}
+
 int ovl_create(struct ovl_fs *fs, struct ovl_node *parent, const char *name,
 	       const struct ovl_new *what, const struct ovl_cred *cred, struct ovl_node **ret,
 	       struct stat *ret_st, int flags, struct ovl_file **ret_file)
@@ -184,19 +214,13 @@ int ovl_create(struct ovl_fs *fs, struct ovl_node *parent, const char *name,
 	/* Would be a whiteout. */
 	if (S_ISCHR(what->mode) && what->rdev == 0)
 		return -EPERM;
-	/* As on the kernel's mapped mounts: who has no number here can make nothing. */
-	if (ovl_idmap_store(&fs->uids, cred->uid, &c.uid) < 0 ||
-	    ovl_idmap_store(&fs->gids, cred->gid, &c.gid) < 0)
-		return -EOVERFLOW;
-	r = prepare_new(fs, parent, name, &e);
+	r = prepare_owner(fs, &c);
 	if (r == 0)
-		r = ovl_node_dirfd(fs, parent, &d);
+		r = prepare_new(fs, parent, name, &e);
 	if (r == 0)
-		r = ovl_sys_stat(d->fd, "", &c.parent_st);
-	if (r < 0)
-		return r;
-	ovl_override_read(d->fd, "", fs->owner_xattr, &c.parent_st);
-	r = ovl_quota_take(fs, 0);
+		r = prepare_parent(fs, parent, &c, &d);
+	if (r == 0)
+		r = ovl_quota_take(fs, 0);
 	if (r < 0)
 		return r;
 	r = build(fs, parent, d->fd, &c);
@@ -233,6 +257,72 @@ int ovl_create(struct ovl_fs *fs, struct ovl_node *parent, const char *name,
 	return 0;
 }
 
+/* The node of a file without a name: the kernel's, which is all that keeps it. Takes @c->fd. */
+static int finish_tmpfile(struct ovl_fs *fs, struct create *c, struct ovl_node **ret,
+			  struct stat *ret_st, struct ovl_file **ret_file)
+{
+	struct ovl_node *n;
+	struct stat st;
+	int pin = ovl_sys_reopen(c->fd, O_PATH);
+	int r = pin < 0 ? pin : ovl_sys_stat(c->fd, "", &st);
+
+	if (r == 0)
+		ovl_override_read(c->fd, "", fs->owner_xattr, &st);
+	if (r == 0)
+		r = finish_create(fs, NULL, "", &st, &n, ret_st);
+	if (r < 0) {
+		if (pin >= 0)
+			(void)close(pin);
+		return r;
+	}
+	n->pin = pin;
+	ovl_node_set(n, OVL_NODE_ORPHAN | OVL_NODE_NAMELESS);
+	ret_st->st_nlink = 0;
+	if (ret_file)
+		r = ovl_file_new(fs, n, steal_fd(&c->fd), ret_file);
+	if (r < 0)
+		ovl_node_forget(fs, n, 1); /* gives back what the quota has of it */
+	else
+		*ret = n;
+	return r;
+}
+
+int ovl_tmpfile(struct ovl_fs *fs, struct ovl_node *parent, mode_t mode,
+		const struct ovl_cred *cred, struct ovl_node **ret, struct stat *ret_st,
+		struct ovl_file **ret_file)
+{
+	const struct ovl_new what = {.mode = S_IFREG | (mode & 07777)};
+	cleanup_dirfd struct ovl_dirfd *d = NULL;
+	struct create c = {.what = &what, .cred = cred, .fd = -1};
+	int r;
+
+	if (!fs->has_upper)
+		return -EROFS;
+	r = prepare_owner(fs, &c);
+	if (r == 0 && ovl_node_has(parent, OVL_NODE_ORPHAN))
+		r = -ENOENT;
+	if (r == 0)
+		r = ovl_check_protected(parent, OVL_NODE_IMMUTABLE);
+	if (r == 0)
+		r = ovl_copy_up(fs, parent, OVL_COPY_ALL);
+	if (r == 0)
+		r = prepare_parent(fs, parent, &c, &d);
+	if (r == 0)
+		r = ovl_quota_take(fs, 0);
+	if (r < 0)
+		return r;
+	r = c.at = c.fd = ovl_sys_open(fs->work_fd, ".", O_RDWR | O_TMPFILE, 0600);
+	if (r >= 0)
+		r = dress(fs, parent, d->fd, &c);
+	if (r < 0)
+		ovl_quota_give(fs, 0);
+	else
+		r = finish_tmpfile(fs, &c, ret, ret_st, ret_file);
+	if (c.fd >= 0)
+		(void)close(c.fd);
+	return r;
+}
+
 static int link_locked(struct ovl_fs *fs, struct ovl_node *n, int dirfd, const char *name,
 		       bool whiteout)
 {
@@ -267,7 +357,9 @@ int ovl_link(struct ovl_fs *fs, struct ovl_node *n, struct ovl_node *parent, con
 		return -EPERM;
 	if (!fs->has_upper)
 		return -EROFS;
-	r = prepare_new(fs, parent, name, &e);
+	r = ovl_check_protected(n, OVL_NODE_IMMUTABLE | OVL_NODE_APPEND);
+	if (r == 0)
+		r = prepare_new(fs, parent, name, &e);
 	if (r == 0)
 		r = ovl_copy_up(fs, n, OVL_COPY_ALL);
 	if (r == 0 && n->number >> 32 != fs->upper_batch)
@@ -277,12 +369,15 @@ int ovl_link(struct ovl_fs *fs, struct ovl_node *n, struct ovl_node *parent, con
 	if (r < 0)
 		return r;
 	pthread_rwlock_wrlock(&fs->tree);
-	if (ovl_node_has(n, OVL_NODE_ORPHAN))
+	/* Whether one without a name may have one, the kernel knows (O_EXCL). */
+	if (ovl_node_has(n, OVL_NODE_ORPHAN) && !ovl_node_has(n, OVL_NODE_NAMELESS))
 		r = -ENOENT;
 	if (r == 0)
 		r = link_locked(fs, n, d->fd, name, e.whiteout);
 	if (r == 0 && ovl_node_has(n, OVL_NODE_INDEXED))
 		n->nlink++;
+	if (r == 0)
+		ovl_node_clear(n, OVL_NODE_ORPHAN | OVL_NODE_NAMELESS);
 	/* The name is there; without memory for it, it is only not known yet. */
 	if (r == 0)
 		(void)!ovl_node_add_alias_locked(fs, n, parent, name);
@@ -431,7 +526,10 @@ static int remove_entry(struct ovl_fs *fs, struct ovl_node *parent, const char *
 	r = ovl_node_get(fs, parent, name, &e, false, &n);
 	if (r < 0)
 		return r;
-	if (is_dir)
+	r = ovl_check_protected(parent, OVL_NODE_IMMUTABLE | OVL_NODE_APPEND);
+	if (r == 0)
+		r = ovl_check_protected(n, OVL_NODE_IMMUTABLE | OVL_NODE_APPEND);
+	if (r == 0 && is_dir)
 		r = ovl_check_empty(fs, n);
 	if (r == 0)
 		r = ovl_copy_up(fs, parent, OVL_COPY_ALL);

@@ -62,6 +62,22 @@ int ovl_file_new(struct ovl_fs *fs, struct ovl_node *n, int fd, struct ovl_file 
 	return 0;
 }
 
+/* The data of a file whose own are not in the upper; of one that is there as far as it is long. */
+static int open_lower(struct ovl_fs *fs, struct ovl_node *n, struct ovl_data *ret)
+{
+	struct stat st;
+	int r = ovl_lower_open(ovl_node_data(n), ret);
+
+	if (r < 0 || !ovl_node_has(n, OVL_NODE_UPPER))
+		return r;
+	r = ovl_getattr(fs, n, &st);
+	if (r == 0 && ret->size > (uint64_t)st.st_size)
+		ret->size = (uint64_t)st.st_size;
+	if (r < 0)
+		ovl_data_release(ret);
+	return r;
+}
+
 int ovl_open(struct ovl_fs *fs, struct ovl_node *n, int flags, struct ovl_file **ret)
 {
 	bool write = (flags & O_ACCMODE) != O_RDONLY || flags & O_TRUNC;
@@ -71,13 +87,17 @@ int ovl_open(struct ovl_fs *fs, struct ovl_node *n, int flags, struct ovl_file *
 	if (!S_ISREG(n->type))
 		return S_ISDIR(n->type) ? -EISDIR : S_ISLNK(n->type) ? -ELOOP : -ENXIO;
 	if (write)
+		r = ovl_check_protected(n, flags & O_APPEND && !(flags & O_TRUNC)
+						   ? OVL_NODE_IMMUTABLE
+						   : OVL_NODE_IMMUTABLE | OVL_NODE_APPEND);
+	if (write && r == 0)
 		r = ovl_copy_up(fs, n, flags & O_TRUNC ? 0 : OVL_COPY_ALL);
 	if (r < 0)
 		return r;
-	if (ovl_node_has(n, OVL_NODE_UPPER))
+	if (ovl_node_has_data(n))
 		r = fd = open_upper(fs, n, flags);
 	else
-		r = ovl_lower_open(ovl_node_lowers(n)[0], &lower);
+		r = open_lower(fs, n, &lower);
 	if (r >= 0 && flags & O_TRUNC) {
 		struct ovl_quota_change change = OVL_QUOTA_CHANGE_INIT;
 
@@ -121,7 +141,7 @@ static int read_fd(struct ovl_fs *fs, struct ovl_file *f, int *ret)
 {
 	int fd = atomic_load_explicit(&f->fd, memory_order_acquire);
 
-	if (fd < 0 && ovl_node_has(f->node, OVL_NODE_UPPER)) {
+	if (fd < 0 && ovl_node_has_data(f->node)) {
 		pthread_mutex_lock(&f->lock);
 		fd = atomic_load(&f->fd);
 		if (fd < 0) {
@@ -186,6 +206,12 @@ int ovl_fsync(struct ovl_fs *fs, struct ovl_file *f, bool data_only)
 {
 	int fd, r = read_fd(fs, f, &fd);
 
+	if (r == 0 && fd < 0 && !fs->volatile_ && ovl_node_has(f->node, OVL_NODE_UPPER)) {
+		/* Its data are below, but not what else was changed. */
+		cleanup_close int own = open_upper(fs, f->node, O_RDONLY);
+
+		return own < 0 ? own : ovl_sys_fsync(own, data_only);
+	}
 	if (r < 0 || fd < 0 || fs->volatile_)
 		return r;
 	return ovl_sys_fsync(fd, data_only);
@@ -197,8 +223,12 @@ int ovl_fallocate(struct ovl_fs *fs, struct ovl_file *f, int mode, off_t off, of
 		mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE));
 	size_t want = makes_room && len > 0 ? (size_t)len : 0;
 	struct ovl_quota_change c = OVL_QUOTA_CHANGE_INIT;
-	int r = ovl_write_begin(fs, f, want ? off : 0, want, &c);
+	int r = ovl_check_protected(f->node, mode & ~FALLOC_FL_KEEP_SIZE
+						     ? OVL_NODE_IMMUTABLE | OVL_NODE_APPEND
+						     : OVL_NODE_IMMUTABLE);
 
+	if (r == 0)
+		r = ovl_write_begin(fs, f, want ? off : 0, want, &c);
 	if (r == 0 && c.len < want)
 		r = -ENOSPC;
 	if (r == 0)

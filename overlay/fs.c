@@ -12,6 +12,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "overlay/node.h"
+#include "overlay/ops.h"
 #include "overlay/quota.h"
 #include "overlay/record.h"
 #include "overlay/whiteout.h"
@@ -42,7 +43,7 @@ static bool may_trusted(const struct ovl_fs *fs)
 	static const char probe[] = OVL_XATTR_TRUSTED "snap.probe";
 
 	if (!fs->has_upper)
-		return geteuid() == 0;
+		return ovl_marks_prefix()[0] == 't';
 	if (ovl_sys_setxattr(fs->work_fd, "", probe, "y", 1, 0) < 0)
 		return false;
 	(void)!ovl_sys_removexattr(fs->work_fd, "", probe);
@@ -52,14 +53,17 @@ static bool may_trusted(const struct ovl_fs *fs)
 void ovl_marks_init(struct ovl_fs *fs)
 {
 	static const char *const names[OVL_MARK_COUNT] = {
-		[OVL_MARK_OPAQUE] = "opaque",	 [OVL_MARK_REDIRECT] = "redirect",
-		[OVL_MARK_IMPURE] = "impure",	 [OVL_MARK_ORIGIN] = "snap.origin",
-		[OVL_MARK_NLINK] = "snap.nlink", [OVL_MARK_PLACE] = "snap.place",
+		[OVL_MARK_OPAQUE] = "opaque",	  [OVL_MARK_REDIRECT] = "redirect",
+		[OVL_MARK_IMPURE] = "impure",	  [OVL_MARK_ORIGIN] = "snap.origin",
+		[OVL_MARK_NLINK] = "snap.nlink",  [OVL_MARK_PLACE] = "snap.place",
+		[OVL_MARK_METACOPY] = "metacopy", [OVL_MARK_PROTATTR] = "protattr",
 	};
 	const char *prefix = may_trusted(fs) ? OVL_XATTR_TRUSTED : OVL_XATTR_USER;
 
 	for (int i = 0; i < OVL_MARK_COUNT; i++)
 		snprintf(fs->mark[i], sizeof(fs->mark[i]), "%s%s", prefix, names[i]);
+	for (size_t i = 0; i < fs->n_layers; i++)
+		fs->layers[i]->marks = prefix;
 }
 
 static int open_layers(struct ovl_fs *fs, const struct ovl_config *c, struct err *err)
@@ -149,6 +153,7 @@ static int root_stat(struct ovl_fs *fs, struct ovl_entry *e)
 	if (r < 0)
 		return r;
 	e->upper = true;
+	e->protection = ovl_protection_read(fs, fs->upper_fd, "");
 	return 0;
 }
 
@@ -201,6 +206,8 @@ static int fs_open(const struct ovl_config *c, struct ovl_fs **ret, struct err *
 	fs->upper_fd = fs->work_base_fd = fs->work_fd = fs->links_fd = -1;
 	fs->has_upper = c->upper && c->work;
 	fs->redirect_dir = c->redirect_dir;
+	fs->nofollow = c->nofollow;
+	fs->metacopy = c->metacopy;
 	fs->volatile_ = c->volatile_;
 	fs->owned = !c->timeout_set;
 	fs->timeout = c->timeout_set ? c->timeout_ms / 1000.0 : TIMEOUT_NEVER;

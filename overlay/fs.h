@@ -7,6 +7,7 @@
 #include "overlay/overlay.h"
 #include "overlay/session_io.h"
 #include "overlay/session_pass.h"
+#include "overlay/stack.h"
 
 /*
  * fs - one overlay, opened: its layers, its upper, and the nodes the kernel
@@ -39,6 +40,10 @@ enum ovl_node_flags {
 	OVL_NODE_COPYING = 1 << 6, /* under fs->copy_lock */
 	OVL_NODE_LINKED = 1 << 7, /* INDEXED: the upper has the names that were known */
 	OVL_NODE_PASSED = 1 << 8, /* was open by passthrough: pages in the kernel may be old */
+	OVL_NODE_NAMELESS = 1 << 10, /* ORPHAN that never had a name (O_TMPFILE): it may get one */
+	OVL_NODE_IMMUTABLE = 1 << 11, /* UPPER: chattr +i */
+	OVL_NODE_APPEND = 1 << 12, /* UPPER: chattr +a */
+	OVL_NODE_METACOPY = 1 << 9, /* UPPER, but its data are below still; goes away once */
 };
 
 struct ovl_node {
@@ -52,12 +57,17 @@ struct ovl_node {
 	struct ovl_alias at; /* under fs->tree, as all to its aliases */
 	int pin; /* under fs->tree: O_PATH fd of an object without a known name, or -1 */
 	int nlink; /* under fs->tree: INDEXED only, names in the union */
-	unsigned int n_lowers; /* directories: merged, uppermost first; others: 0 or 1 */
+	/*
+	 * directories: merged, uppermost first. Others: the object, and behind it, when that is
+	 * another one, what has its data (metacopy).
+	 */
+	unsigned int n_lowers;
 	union {
 		struct ovl_obj *one; /* n_lowers == 1 */
 		struct ovl_obj **many; /* n_lowers > 1 */
 	};
-	char *redirect; /* under fs->tree: directory in the upper whose lowers have another name */
+	char *redirect; /* under fs->tree: in the upper, and its lowers (METACOPY: its data) have
+			   another name */
 	unsigned int opens_cached, opens_passed; /* session_pass.c, under its lock */
 	int32_t backing; /* the same: an id of the kernel's while opens_passed > 0 */
 	uint64_t upper_ino; /* the host's; valid with UPPER */
@@ -82,6 +92,8 @@ enum ovl_mark {
 	OVL_MARK_IMPURE,
 	OVL_MARK_ORIGIN,
 	OVL_MARK_NLINK,
+	OVL_MARK_METACOPY,
+	OVL_MARK_PROTATTR, /* flags that only we obey */
 	OVL_MARK_PLACE, /* work/links: the lower file that a dynamic number is of */
 	OVL_MARK_COUNT
 };
@@ -96,7 +108,7 @@ struct ovl_fs {
 	uint64_t base; /* added to every number that is seen */
 	unsigned int upper_batch; /* of inodes that are born in the upper */
 
-	bool has_upper, redirect_dir, volatile_;
+	bool has_upper, redirect_dir, nofollow, metacopy, volatile_;
 	struct ovl_listings *listings;
 	struct ovl_session_io io;
 	struct ovl_pass pass;
@@ -133,7 +145,9 @@ struct ovl_listings *ovl_listings_new(void);
 void ovl_listings_free(struct ovl_fs *fs, struct ovl_listings *l); /* NULL is fine */
 int ovl_fs_open(const struct ovl_config *c, struct ovl_fs **ret, struct err *err) OVL_MUST;
 void ovl_fs_close(struct ovl_fs *fs); /* NULL is fine */
-/* Names of the marks: of root's xattrs, or of anybody's. Asks the work directory, if there is one.
+/*
+ * Names of the marks, of root's xattrs or of anybody's, also for the layers. Asks the work
+ * directory, if there is one.
  */
 void ovl_marks_init(struct ovl_fs *fs);
 /* work.c: the work directory. */
@@ -152,8 +166,22 @@ static inline void ovl_node_clear(struct ovl_node *n, unsigned int flags)
 {
 	atomic_fetch_and_explicit(&n->flags, ~flags, memory_order_acq_rel);
 }
+/* Its data, too, are in the upper. */
+static inline bool ovl_node_has_data(const struct ovl_node *n)
+{
+	return ovl_node_has(n, OVL_NODE_UPPER | OVL_NODE_METACOPY) == OVL_NODE_UPPER;
+}
 /* n_lowers of them, borrowed. They never change. */
 static inline struct ovl_obj **ovl_node_lowers(struct ovl_node *n)
 {
 	return n->n_lowers > 1 ? n->many : &n->one;
+}
+/* The lower file with the data of @n, borrowed: of one without ->n_lowers there is none. */
+static inline struct ovl_obj *ovl_node_data(struct ovl_node *n)
+{
+	return ovl_node_lowers(n)[n->n_lowers - 1];
+}
+static inline struct ovl_stack ovl_fs_stack(const struct ovl_fs *fs)
+{
+	return (struct ovl_stack){fs->layers, fs->n_layers, fs->nofollow};
 }

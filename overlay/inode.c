@@ -48,6 +48,17 @@ int ovl_lookup(struct ovl_fs *fs, struct ovl_node *parent, const char *name, str
 	return 0;
 }
 
+/* Of a file whose data are elsewhere what they take is seen, as without metacopy. */
+static int blocks_of_data(struct ovl_node *n, struct stat *st)
+{
+	struct stat data;
+	int r = ovl_lower_stat(ovl_node_data(n), &data);
+
+	if (r == 0)
+		st->st_blocks = data.st_blocks;
+	return r;
+}
+
 int ovl_getattr(struct ovl_fs *fs, struct ovl_node *n, struct stat *ret)
 {
 	struct ovl_at at cleanup_at = OVL_AT_INIT;
@@ -55,6 +66,8 @@ int ovl_getattr(struct ovl_fs *fs, struct ovl_node *n, struct stat *ret)
 
 	if (!ovl_node_has(n, OVL_NODE_UPPER)) {
 		r = ovl_lower_stat(ovl_node_lowers(n)[0], ret);
+		if (r == 0 && !S_ISDIR(n->type) && n->n_lowers > 1)
+			r = blocks_of_data(n, ret);
 		if (r == 0)
 			ovl_fix_stat(fs, n, ret);
 		return r;
@@ -65,6 +78,8 @@ int ovl_getattr(struct ovl_fs *fs, struct ovl_node *n, struct stat *ret)
 		r = ovl_sys_stat(at.fd, at.name, ret);
 	if (r == 0)
 		ovl_override_read(at.fd, at.name, fs->owner_xattr, ret);
+	if (r == 0 && ovl_node_has(n, OVL_NODE_METACOPY))
+		r = blocks_of_data(n, ret);
 	if (r == 0)
 		ovl_fix_stat(fs, n, ret);
 	pthread_rwlock_unlock(&fs->tree);
@@ -214,11 +229,26 @@ static void strip_sgid(struct ovl_fs *fs, struct ovl_node *n, struct stat *attr,
 		attr->st_mode &= ~(mode_t)S_ISGID;
 }
 
+/* What chattr(1) has protected: of append-only files times may be set to now. */
+static int check_allowed(struct ovl_node *n, unsigned int set)
+{
+	set &= ~(unsigned int)OVL_SET_KILL;
+	if (set == 0)
+		return 0;
+	/* with these comes the bit of the time that is not taken */
+	if (set & OVL_SET_ATIME_NOW)
+		set &= ~(unsigned int)(OVL_SET_ATIME | OVL_SET_ATIME_NOW);
+	if (set & OVL_SET_MTIME_NOW)
+		set &= ~(unsigned int)(OVL_SET_MTIME | OVL_SET_MTIME_NOW);
+	return ovl_check_protected(n,
+				   set ? OVL_NODE_IMMUTABLE | OVL_NODE_APPEND : OVL_NODE_IMMUTABLE);
+}
+
 int ovl_setattr(struct ovl_fs *fs, struct ovl_node *n, const struct stat *attr, unsigned int set,
 		struct ovl_file *file, const struct ovl_cred *cred, struct stat *ret)
 {
 	struct stat fixed = *attr;
-	uint64_t keep = set & OVL_SET_SIZE ? (uint64_t)attr->st_size : OVL_COPY_ALL;
+	uint64_t keep = set & OVL_SET_SIZE ? (uint64_t)attr->st_size : OVL_COPY_META;
 	struct ovl_at at cleanup_at = OVL_AT_INIT;
 	bool shrinks = false, sized = false;
 	struct stat st;
@@ -229,7 +259,10 @@ int ovl_setattr(struct ovl_fs *fs, struct ovl_node *n, const struct stat *attr, 
 	if ((set & OVL_SET_UID && ovl_idmap_store(&fs->uids, attr->st_uid, &fixed.st_uid) < 0) ||
 	    (set & OVL_SET_GID && ovl_idmap_store(&fs->gids, attr->st_gid, &fixed.st_gid) < 0))
 		return -EINVAL;
-	if (set & OVL_SET_SIZE && !ovl_node_has(n, OVL_NODE_UPPER)) {
+	r = check_allowed(n, set);
+	if (r < 0)
+		return r;
+	if (set & OVL_SET_SIZE && !ovl_node_has_data(n)) {
 		r = ovl_getattr(fs, n, &st);
 		if (r < 0)
 			return r;

@@ -3,12 +3,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "overlay/whiteout.h"
 
 void ovl_found_release(struct ovl_found *f)
 {
@@ -91,6 +94,36 @@ void ovl_layer_close(struct ovl_layer *l)
 	if (l->ops)
 		l->ops->close(l);
 	free(l);
+}
+
+const char *ovl_marks_prefix(void)
+{
+	static const char first[] = "user:[4026531837]"; /* PROC_USER_INIT_INO, proc_ns.h */
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct caps[2] = {{.effective = 0}};
+	char ns[32];
+	ssize_t n = readlink("/proc/self/ns/user", ns, sizeof(ns));
+
+	if (n == (ssize_t)strlen(first) && memcmp(ns, first, (size_t)n) == 0 &&
+	    syscall(SYS_capget, &head, caps) == 0 && caps[0].effective & (1U << CAP_SYS_ADMIN))
+		return OVL_XATTR_TRUSTED;
+	return OVL_XATTR_USER;
+}
+
+int ovl_metacopy_read(int fd, const char *name, const char *xattr)
+{
+	struct {
+		uint8_t version, len, flags, digest;
+		char rest[252];
+	} value; /* struct ovl_metacopy of the kernel; nothing at all for the first of them */
+	ssize_t n = ovl_sys_getxattr(fd, name, xattr, &value, sizeof(value));
+
+	if (n == -ENODATA || n == -ENOTSUP)
+		return 0;
+	if (n < 0)
+		return (int)n;
+	/* fs-verity's digest of the data, should there be one, is the kernel's to check. */
+	return n == 0 || (n >= 4 && value.version == 0 && value.len == n) ? 1 : -EIO;
 }
 
 bool ovl_override_parse(const char *value, size_t len, struct stat *st)

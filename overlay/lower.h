@@ -42,13 +42,14 @@ struct ovl_obj {
 enum ovl_found_flags {
 	OVL_FOUND_WHITEOUT = 1 << 0, /* the name ends here; ->obj is NULL */
 	OVL_FOUND_OPAQUE = 1 << 1, /* a directory that hides what lower layers have */
+	OVL_FOUND_METACOPY = 1 << 2, /* a file whose data are in a layer below */
 };
 
 struct ovl_found {
 	struct ovl_obj *obj; /* owned */
 	struct stat st; /* st_ino: the layer's own number; st_nlink as in the layer */
-	char *redirect; /* owned; where lower layers have this directory, NULL: under the same name
-			 */
+	char *redirect; /* owned; where lower layers have this directory, or this file's data;
+			   NULL: under the same name */
 	unsigned int flags;
 };
 #define OVL_FOUND_INIT                                                                             \
@@ -89,6 +90,9 @@ struct ovl_layer_ops {
 	ssize_t (*getxattr)(struct ovl_obj *o, const char *name, void *buf, size_t size);
 	ssize_t (*listxattr)(struct ovl_obj *o, char *buf, size_t size);
 	int (*open)(struct ovl_obj *o, struct ovl_data *ret);
+	/* NULL where objects have no flags */
+	int (*fileattr)(struct ovl_obj *o, unsigned int cmd, void *data);
+	uint64_t (*attributes)(struct ovl_obj *o); /* as statx(2) */
 	int (*statvfs)(struct ovl_layer *l, struct statvfs *ret);
 	void (*release)(struct ovl_obj *o); /* the last reference is gone */
 	void (*close)(struct ovl_layer *l);
@@ -101,6 +105,12 @@ struct ovl_layer {
 	unsigned int batch; /* of its inode numbers, set by the owner of the stack */
 	bool streams; /* readdir is cheap from any position, positions below 2^62 */
 	const char *override; /* directory: the xattr that may have owners and modes; NULL: none */
+	/*
+	 * directory: the prefix of the marks that lead elsewhere (redirect, metacopy) and are
+	 * believed. Static; set by the owner of the stack when it is not as ovl_marks_prefix()
+	 * says.
+	 */
+	const char *marks;
 	int fd; /* directory: the root */
 	dev_t dev; /* directory: of the root */
 	struct erofs_image *image; /* index */
@@ -115,6 +125,14 @@ int ovl_layer_open(const char *path, struct ovl_real_cache *fds, struct ovl_laye
 /* The two kinds; @fd is taken. */
 int ovl_layer_open_dir(int fd, struct ovl_layer *l, struct err *err) OVL_MUST;
 int ovl_layer_open_index(int fd, const char *path, struct ovl_layer *l, struct err *err) OVL_MUST;
+/*
+ * "trusted.overlay." for root of the machine, "user.overlay." for everybody else. A mark that leads
+ * elsewhere gives whoever may read the one place what is in the other: so it is only believed from
+ * who could have read that anyway, which in the space of user.* is not so (the kernel's rule).
+ */
+const char *ovl_marks_prefix(void);
+/* What a metacopy mark says: 1 that the data are below, 0 that it is none. -EIO: not understood. */
+int ovl_metacopy_read(int fd, const char *name, const char *xattr) OVL_MUST;
 /* Is there data in it that may have to be fetched first? */
 bool ovl_layer_is_lazy(const struct ovl_layer *l);
 void ovl_layer_close(struct ovl_layer *l); /* NULL is fine; no object of it may be left */
@@ -162,6 +180,11 @@ static inline int ovl_lower_open(struct ovl_obj *o, struct ovl_data *ret)
 	return o->layer->ops->open(o, ret);
 }
 
+/* Of a regular file or directory, as ioctl(2); without flags they are all 0. */
+static inline int ovl_lower_fileattr(struct ovl_obj *o, unsigned int cmd, void *data)
+{
+	return o->layer->ops->fileattr ? o->layer->ops->fileattr(o, cmd, data) : 0;
+}
 /*
  * Owners and modes that a file system was not asked to keep are in an xattr, "uid:gid:0mode", as
  * containers/storage (force_mask) and fuse-overlayfs (xattr_permissions) have it.

@@ -52,44 +52,62 @@ static bool has_wh_file(int fd, const char *name)
 	return ovl_sys_stat(fd, wh, &st) == 0;
 }
 
+/* What the mark of a layer that says "elsewhere" says, of a directory or of a file without data. */
+static int read_redirect(const struct ovl_layer *l, int fd, const char *name, struct ovl_found *f)
+{
+	char xattr[64], value[4096];
+	ssize_t n;
+
+	snprintf(xattr, sizeof(xattr), "%sredirect", l->marks);
+	n = ovl_sys_getxattr(fd, name, xattr, value, sizeof(value) - 1);
+	if (n <= 0)
+		return 0;
+	value[n] = '\0';
+	f->redirect = strdup(value);
+	return f->redirect ? 0 : -ENOMEM;
+}
+
 /* The marks of a directory: opaque in any form, redirect. One listxattr says that there are none.
  */
-static int read_marks(int fd, const char *name, struct ovl_found *f)
+static int read_dir_marks(const struct ovl_layer *l, int fd, const char *name, struct ovl_found *f)
 {
 	static const char *const opaque[] = {OVL_XATTR_TRUSTED "opaque", OVL_XATTR_USER "opaque",
 					     "user.fuseoverlayfs.opaque"};
-	static const char *const redirect[] = {OVL_XATTR_TRUSTED "redirect",
-					       OVL_XATTR_USER "redirect"};
 	cleanup_close int dir = -1;
-	char value[4096];
 	struct stat st;
+	char value;
 	ssize_t n;
+	int r;
 
 	n = ovl_sys_listxattr(fd, name, NULL, 0);
 	if (n < 0 && n != -ENOTSUP)
 		return (int)n;
 	for (size_t i = 0; n > 0 && i < sizeof(opaque) / sizeof(*opaque); i++)
-		if (ovl_sys_getxattr(fd, name, opaque[i], value, sizeof(value)) == 1 &&
-		    value[0] == 'y')
+		if (ovl_sys_getxattr(fd, name, opaque[i], &value, 1) == 1 && value == 'y')
 			f->flags |= OVL_FOUND_OPAQUE;
-	for (size_t i = 0; n > 0 && !f->redirect && i < sizeof(redirect) / sizeof(*redirect); i++) {
-		ssize_t len = ovl_sys_getxattr(fd, name, redirect[i], value, sizeof(value) - 1);
-
-		if (len > 0) {
-			value[len] = '\0';
-			f->redirect = strdup(value);
-			if (!f->redirect)
-				return -ENOMEM;
-		}
-	}
-	if (f->flags & OVL_FOUND_OPAQUE)
-		return 0;
+	r = n > 0 ? read_redirect(l, fd, name, f) : 0;
+	if (r < 0 || f->flags & OVL_FOUND_OPAQUE)
+		return r;
 	dir = ovl_sys_open(fd, name, O_PATH | O_DIRECTORY, 0);
 	if (dir < 0)
 		return dir;
 	if (ovl_sys_stat(dir, OVL_WH_OPAQUE, &st) == 0 || has_wh_file(fd, name))
 		f->flags |= OVL_FOUND_OPAQUE;
 	return 0;
+}
+
+/* Of a regular file. An empty one has no data anywhere. */
+static int read_file_marks(const struct ovl_layer *l, int fd, const char *name, struct ovl_found *f)
+{
+	char xattr[64];
+	int r;
+
+	snprintf(xattr, sizeof(xattr), "%smetacopy", l->marks);
+	r = f->st.st_size > 0 ? ovl_metacopy_read(fd, name, xattr) : 0;
+	if (r <= 0)
+		return r;
+	f->flags |= OVL_FOUND_METACOPY;
+	return read_redirect(l, fd, name, f);
 }
 
 static int dir_lookup(struct ovl_obj *dir, const char *name, struct ovl_found *ret)
@@ -116,11 +134,12 @@ static int dir_lookup(struct ovl_obj *dir, const char *name, struct ovl_found *r
 	if (r < 0)
 		return r;
 	if (!(f.flags & OVL_FOUND_WHITEOUT)) {
-		if (S_ISDIR(f.st.st_mode)) {
-			r = read_marks(d->fd, name, &f);
-			if (r < 0)
-				return r;
-		}
+		if (S_ISDIR(f.st.st_mode))
+			r = read_dir_marks(dir->layer, d->fd, name, &f);
+		else if (S_ISREG(f.st.st_mode))
+			r = read_file_marks(dir->layer, d->fd, name, &f);
+		if (r < 0)
+			return r;
 		ovl_override_read(d->fd, name, dir->layer->override, &f.st);
 		o = ovl_obj_new(dir->layer);
 		if (!o)
@@ -267,6 +286,28 @@ static int dir_open(struct ovl_obj *o, struct ovl_data *ret)
 	return 0;
 }
 
+static int dir_fileattr(struct ovl_obj *o, unsigned int cmd, void *data)
+{
+	cleanup_dirfd struct ovl_dirfd *d = NULL;
+	cleanup_close int fd = -1;
+	const char *name;
+	int r = obj_at(o, &d, &name);
+
+	if (r == 0)
+		r = fd = ovl_sys_open(d->fd, *name ? name : ".", O_RDONLY | O_NONBLOCK, 0);
+	r = r < 0 ? r : ovl_sys_ioctl(fd, cmd, data);
+	/* A layer may be on a file system that has none. */
+	return r == -ENOTTY || r == -EOPNOTSUPP ? 0 : r;
+}
+
+static uint64_t dir_attributes(struct ovl_obj *o)
+{
+	cleanup_dirfd struct ovl_dirfd *d = NULL;
+	const char *name;
+
+	return obj_at(o, &d, &name) == 0 ? ovl_sys_attributes(d->fd, name) : 0;
+}
+
 static int dir_statvfs(struct ovl_layer *l, struct statvfs *ret)
 {
 	return ovl_sys_statvfs(l->fd, ret);
@@ -302,6 +343,8 @@ static const struct ovl_layer_ops dir_ops = {
 	.getxattr = dir_getxattr,
 	.listxattr = dir_listxattr,
 	.open = dir_open,
+	.fileattr = dir_fileattr,
+	.attributes = dir_attributes,
 	.statvfs = dir_statvfs,
 	.release = dir_release,
 	.close = dir_close,
@@ -317,6 +360,7 @@ int ovl_layer_open_dir(int fd, struct ovl_layer *l, struct err *err)
 		return err_set(err, -errno, "stat");
 	l->dev = st.st_dev;
 	l->override = ovl_override_find(fd);
+	l->marks = ovl_marks_prefix();
 	l->root = ovl_obj_new(l);
 	return l->root ? 0 : err_set(err, -ENOMEM, "open directory");
 }

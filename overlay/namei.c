@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "overlay/ops.h"
 #include "overlay/whiteout.h"
 
 #define NAME_MAX_BYTES 255
@@ -125,151 +126,29 @@ static int lower_number(struct ovl_fs *fs, const struct ovl_layer *l, const stru
 			  l->image || st->st_dev == l->dev ? 0 : st->st_dev, ret);
 }
 
-static int add_lower(struct ovl_entry *e, struct ovl_found *f)
-{
-	struct ovl_obj **more = reallocarray(e->lowers, e->n_lowers + 1, sizeof(*more));
-
-	if (!more)
-		return -ENOMEM;
-	e->lowers = more;
-	e->lowers[e->n_lowers++] = steal_ptr(&f->obj);
-	return 0;
-}
-
-/* One component of a redirect: a name, not a way out. */
-static bool is_plain_name(const char *s, size_t len)
-{
-	return len > 0 && len <= NAME_MAX_BYTES && !(len == 1 && s[0] == '.') &&
-	       !(len == 2 && s[0] == '.' && s[1] == '.');
-}
-
-/*
- * Looks @path ("/a/b": from the root of the layer) up in one layer. -ENOENT: not there, go on
- * below; a whiteout or opaque directory on the way ends the search, which @f->flags says.
- */
-static int lookup_path(struct ovl_obj *root, const char *path, struct ovl_found *f)
-{
-	struct ovl_obj *dir = ovl_obj_ref(root);
-	bool opaque = false;
-	int r = -EIO;
-
-	memset(f, 0, sizeof(*f));
-	while (*path == '/') {
-		const char *start = path + 1, *end = strchrnul(start, '/');
-		size_t len = (size_t)(end - start);
-		char name[NAME_MAX_BYTES + 1];
-
-		if (!is_plain_name(start, len)) {
-			r = -EIO;
-			break;
-		}
-		memcpy(name, start, len);
-		name[len] = '\0';
-		ovl_found_release(f);
-		r = ovl_lower_lookup(dir, name, f);
-		/* Anything but a directory hides what is below it, as a whiteout does. */
-		if (r == 0 && !(f->flags & OVL_FOUND_WHITEOUT) && !S_ISDIR(f->st.st_mode)) {
-			ovl_found_release(f);
-			f->flags = OVL_FOUND_WHITEOUT;
-		}
-		if (r < 0 || f->flags & OVL_FOUND_WHITEOUT)
-			break;
-		opaque |= f->flags & OVL_FOUND_OPAQUE;
-		path = end;
-		if (!*path)
-			break;
-		ovl_obj_unref(dir);
-		dir = ovl_obj_ref(f->obj);
-	}
-	ovl_obj_unref(dir);
-	if (r < 0)
-		ovl_found_release(f);
-	else if (opaque)
-		f->flags |= OVL_FOUND_OPAQUE;
-	return r;
-}
-
-/*
- * Where a directory of one layer says the layers below have it: a name beside @path, or a path
- * from the root.
- */
-static int follow_redirect(char **path, const char *redirect, bool *absolute)
-{
-	const char *slash = *absolute ? strrchr(*path, '/') : NULL;
-	size_t keep = slash ? (size_t)(slash - *path) + 1 : 0;
-	char *next;
-
-	if (redirect[0] == '/')
-		keep = 0;
-	else if (strchr(redirect, '/') || !is_plain_name(redirect, strlen(redirect)))
-		return -EIO;
-	next = malloc(keep + strlen(redirect) + 1);
-	if (!next)
-		return -ENOMEM;
-	memcpy(next, *path, keep);
-	strcpy(next + keep, redirect);
-	free(*path);
-	*path = next;
-	*absolute = next[0] == '/';
-	return 0;
-}
-
-/*
- * The lower part of an entry. @path starts as the name in @parent's lowers; a redirect changes it
- * for what follows, an absolute one also makes the roots of the layers below the place to start.
- * With @dirs_only the upper has a directory already, so anything else ends the search.
- */
+/* The lower part of an entry; of one that is in the upper what that leaves them to say. */
 static int resolve_lowers(struct ovl_fs *fs, struct ovl_node *parent, const char *name,
-			  const char *redirect, bool dirs_only, struct ovl_entry *e)
+			  enum ovl_want want, struct ovl_entry *e)
 {
-	cleanup_free char *path = strdup(redirect ? redirect : name);
-	struct ovl_obj **lowers = ovl_node_lowers(parent);
-	unsigned int n = parent->n_lowers, below = (unsigned int)fs->n_layers;
-	bool absolute;
-	int r = 0;
+	struct ovl_below b cleanup_below = OVL_BELOW_INIT;
+	const struct ovl_stack stack = ovl_fs_stack(fs);
+	int r = ovl_stack_lookup(&stack, ovl_node_lowers(parent), parent->n_lowers, name,
+				 e->redirect, want, &b);
 
-	if (!path)
-		return -ENOMEM;
-	absolute = path[0] == '/';
-	if (redirect && !absolute && (strchr(path, '/') || !is_plain_name(path, strlen(path))))
-		return -EIO;
-	for (unsigned int i = 0; i < (absolute ? fs->n_layers : n); i++) {
-		struct ovl_found f cleanup_found = OVL_FOUND_INIT;
-		struct ovl_obj *dir = absolute ? fs->layers[i]->root : lowers[i];
-
-		if (dir->layer->batch >= below)
-			continue;
-		r = absolute ? lookup_path(dir, path, &f) : ovl_lower_lookup(dir, path, &f);
-		if (r == -ENOENT) {
-			r = 0;
-			continue;
-		}
-		if (r < 0 || f.flags & OVL_FOUND_WHITEOUT)
+	if (r < 0 || !b.found)
+		return r;
+	if (!e->found) {
+		e->found = true;
+		e->st = b.st;
+		r = lower_number(fs, b.set.objs[0]->layer, &b.st, &e->number);
+		if (r < 0)
 			return r;
-		if (!S_ISDIR(f.st.st_mode) && (dirs_only || e->n_lowers > 0))
-			return 0;
-		if (!e->found) {
-			e->found = true;
-			e->st = f.st;
-			r = lower_number(fs, dir->layer, &f.st, &e->number);
-			if (r < 0)
-				return r;
-		}
-		r = add_lower(e, &f);
-		if (r < 0 || !S_ISDIR(f.st.st_mode) || f.flags & OVL_FOUND_OPAQUE)
-			return r;
-		below = dir->layer->batch;
-		if (f.redirect) {
-			bool was = absolute;
-
-			r = follow_redirect(&path, f.redirect, &absolute);
-			if (r < 0)
-				return r;
-			/* From the first layer on; those that are not below are skipped. */
-			if (absolute && !was)
-				i = UINT32_MAX;
-		}
 	}
+	if (want == OVL_WANT_DATA)
+		e->st.st_blocks = b.st.st_blocks;
+	e->lowers = b.set.objs;
+	e->n_lowers = (unsigned int)b.set.n;
+	b.set = (struct ovl_dirset){NULL, 0};
 	return 0;
 }
 
@@ -293,60 +172,102 @@ static int resolve_indexed(struct ovl_fs *fs, struct ovl_entry *e)
 	e->upper = true;
 	e->st = st;
 	ovl_override_read(fs->links_fd, name, fs->owner_xattr, &e->st);
+	e->protection = ovl_protection_read(fs, fs->links_fd, name);
 	e->nlink = ovl_nlink_get(fs, fs->links_fd, name, st.st_nlink);
 	return 0;
 }
 
-/* The upper part; what it leaves for the lowers to say is in @ret_redirect and @ret_merge. */
+/* Which marks (fd, name) has, as bits: one call for most objects, which have none. */
+static int marks_of(struct ovl_fs *fs, int fd, const char *name, unsigned int *ret)
+{
+	char names[2048];
+	ssize_t n = ovl_sys_listxattr(fd, name, names, sizeof(names));
+
+	*ret = 0;
+	if (n == -ERANGE) /* so many: look for each */
+		*ret = ~0u;
+	else if (n < 0)
+		return n == -ENOTSUP ? 0 : (int)n;
+	for (const char *p = names; n > 0 && p < names + n; p += strlen(p) + 1)
+		for (unsigned int i = 0; i < OVL_MARK_COUNT; i++)
+			if (strcmp(p, fs->mark[i]) == 0)
+				*ret |= 1u << i;
+	return 0;
+}
+
+/* What an upper object says of lower layers: nothing, if @ret_want stays. */
+static int read_merge_marks(struct ovl_fs *fs, int fd, const char *name, unsigned int marks,
+			    struct ovl_entry *e, bool *ret_merge, enum ovl_want *ret_want)
+{
+	char buf[REDIRECT_SIZE], opaque = 'n';
+	ssize_t n = 0;
+	int r;
+
+	if (S_ISDIR(e->st.st_mode)) {
+		if (marks & 1u << OVL_MARK_OPAQUE)
+			n = ovl_sys_getxattr(fd, name, fs->mark[OVL_MARK_OPAQUE], &opaque, 1);
+		if (n < 0 && n != -ENODATA && n != -ENOTSUP && n != -ERANGE)
+			return (int)n;
+		*ret_merge = opaque != 'y';
+		*ret_want = OVL_WANT_DIR;
+	} else if (S_ISREG(e->st.st_mode) && marks & 1u << OVL_MARK_METACOPY && e->st.st_size > 0) {
+		r = ovl_metacopy_read(fd, name, fs->mark[OVL_MARK_METACOPY]);
+		if (r < 0)
+			return r;
+		e->metacopy = *ret_merge = r > 0;
+		*ret_want = OVL_WANT_DATA;
+	}
+	if (!*ret_merge || !(marks & 1u << OVL_MARK_REDIRECT))
+		return 0;
+	n = ovl_sys_getxattr(fd, name, fs->mark[OVL_MARK_REDIRECT], buf, sizeof(buf) - 1);
+	if (n < 0 && n != -ENODATA && n != -ENOTSUP)
+		return (int)n;
+	if (n > 0) {
+		buf[n] = '\0';
+		e->redirect = strdup(buf);
+		if (!e->redirect)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* The upper part; what it leaves for the lowers to say is in @e->redirect and what is returned. */
 static int resolve_upper(struct ovl_fs *fs, struct ovl_node *parent, const char *name,
-			 struct ovl_entry *e, bool *ret_merge)
+			 struct ovl_entry *e, bool *ret_merge, enum ovl_want *ret_want)
 {
 	cleanup_dirfd struct ovl_dirfd *d = NULL;
-	char buf[REDIRECT_SIZE], opaque = 'n';
+	unsigned int marks = 0;
 	bool impure;
-	ssize_t n;
 	int r = ovl_node_dirfd(fs, parent, &d);
 
 	if (r == 0)
 		r = ovl_sys_stat(d->fd, name, &e->st);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
+	*ret_merge = false;
 	if (ovl_stat_is_whiteout(&e->st)) {
 		e->whiteout = true;
-		*ret_merge = false;
 		return 0;
 	}
 	e->found = e->upper = true;
-	*ret_merge = false;
 	impure = ovl_is_impure(fs, parent);
-	r = ovl_upper_number(fs, impure, d->fd, name, e->st.st_ino, e->st.st_dev, &e->number,
-			     &e->origin);
-	if (r < 0)
-		return r;
+	r = marks_of(fs, d->fd, name, &marks);
+	if (marks & 1u << OVL_MARK_PROTATTR)
+		e->protection = ovl_protection_read(fs, d->fd, name);
+	if (r == 0)
+		r = ovl_upper_number(fs, impure && marks & 1u << OVL_MARK_ORIGIN, d->fd, name,
+				     e->st.st_ino, e->st.st_dev, &e->number, &e->origin);
 	/* In a pure directory without lowers there is nothing that could be merged. */
-	if (S_ISDIR(e->st.st_mode) && (impure || parent->n_lowers > 0) && fs->n_layers > 0) {
-		n = ovl_sys_getxattr(d->fd, name, fs->mark[OVL_MARK_OPAQUE], &opaque, 1);
-		if (n < 0 && n != -ENODATA && n != -ENOTSUP && n != -ERANGE)
-			return (int)n;
-		*ret_merge = opaque != 'y';
-		n = opaque == 'y' ? 0
-				  : ovl_sys_getxattr(d->fd, name, fs->mark[OVL_MARK_REDIRECT], buf,
-						     sizeof(buf) - 1);
-		if (n < 0 && n != -ENODATA && n != -ENOTSUP)
-			return (int)n;
-		if (n > 0) {
-			buf[n] = '\0';
-			e->redirect = strdup(buf);
-			if (!e->redirect)
-				return -ENOMEM;
-		}
-	}
-	ovl_override_read(d->fd, name, fs->owner_xattr, &e->st);
-	return 0;
+	if (r == 0 && (impure || parent->n_lowers > 0) && fs->n_layers > 0)
+		r = read_merge_marks(fs, d->fd, name, marks, e, ret_merge, ret_want);
+	if (r == 0)
+		ovl_override_read(d->fd, name, fs->owner_xattr, &e->st);
+	return r;
 }
 
 int ovl_resolve(struct ovl_fs *fs, struct ovl_node *parent, const char *name, struct ovl_entry *ret)
 {
+	enum ovl_want want = OVL_WANT_ANY;
 	bool merge = true;
 	int r = 0;
 
@@ -356,9 +277,9 @@ int ovl_resolve(struct ovl_fs *fs, struct ovl_node *parent, const char *name, st
 	if (ovl_node_has(parent, OVL_NODE_ORPHAN))
 		return 0;
 	if (ovl_node_has(parent, OVL_NODE_UPPER))
-		r = resolve_upper(fs, parent, name, ret, &merge);
-	if (r == 0 && merge && (parent->n_lowers > 0 || ret->redirect))
-		r = resolve_lowers(fs, parent, name, ret->redirect, ret->found, ret);
+		r = resolve_upper(fs, parent, name, ret, &merge, &want);
+	if (r == 0 && merge && (parent->n_lowers > 0 || ret->redirect || ret->metacopy))
+		r = resolve_lowers(fs, parent, name, want, ret);
 	if (r == 0 && ret->found && fs->has_upper && !S_ISDIR(ret->st.st_mode) &&
 	    ret->st.st_nlink > 1)
 		r = resolve_indexed(fs, ret);

@@ -248,7 +248,9 @@ static struct ovl_node *node_new(struct ovl_fs *fs, struct ovl_node *parent, con
 	n->nlink = e->nlink;
 	n->upper_ino = e->upper ? e->st.st_ino : 0;
 	atomic_init(&n->flags, (e->upper ? (unsigned int)OVL_NODE_UPPER : 0) |
-				       (e->indexed ? (unsigned int)OVL_NODE_INDEXED : 0));
+				       (e->indexed ? (unsigned int)OVL_NODE_INDEXED : 0) |
+				       e->protection |
+				       (e->metacopy ? (unsigned int)OVL_NODE_METACOPY : 0));
 	if (parent) {
 		n->at.name = strdup(name);
 		if (!n->at.name) {
@@ -399,6 +401,9 @@ again:
 	}
 	if (!alias)
 		r = ovl_node_add_alias_locked(fs, n, parent, name);
+	/* One name more that the next change makes a link, too. */
+	if (!alias)
+		ovl_node_clear(n, OVL_NODE_LINKED);
 	if (r == 0)
 		*ret = n;
 	/* The reference goes to the caller; a look-up has its own. */

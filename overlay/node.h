@@ -14,7 +14,9 @@ struct ovl_entry {
 	bool upper; /* the upper has the object (found), or nothing is known of lowers below it */
 	bool whiteout; /* the upper has a whiteout at the name (not found) */
 	bool indexed; /* the object is a copied-up hard link: see OVL_NODE_INDEXED */
+	bool metacopy; /* the upper has it without its data, which ->lowers have */
 	bool origin; /* the number does not come from the object's own place */
+	unsigned int protection; /* in the upper: OVL_NODE_IMMUTABLE, OVL_NODE_APPEND */
 	int nlink; /* indexed: names in the union */
 	struct stat st; /* of the uppermost object, as it is on disk */
 	uint64_t number;

@@ -64,8 +64,26 @@ int ovl_removexattr(struct ovl_fs *fs, struct ovl_node *n, const char *name) OVL
 /* A mark of a union or a container tool in its stored form: not to be copied up. */
 bool ovl_xattr_is_mark(const char *stored_name);
 
+/* fileattr: the flags of chattr(1), on regular files and directories */
+/*
+ * FS_IOC_GETFLAGS, FS_IOC_SETFLAGS (uint32_t), FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR (struct
+ * fsxattr) on @data. Whether the asker may is the kernel's business. -ENOTTY, -EOPNOTSUPP.
+ */
+int ovl_fileattr(struct ovl_fs *fs, struct ovl_node *n, unsigned int cmd, void *data) OVL_MUST;
+/* The length of what @cmd is about; 0: it is none of them. */
+size_t ovl_fileattr_size(unsigned int cmd);
+/* -EPERM when @n is protected by one of @by (OVL_NODE_IMMUTABLE, OVL_NODE_APPEND). */
+int ovl_check_protected(struct ovl_node *n, unsigned int by) OVL_MUST;
+/* The same of an object of the upper as bits of that kind, from its mark. */
+unsigned int ovl_protection_read(struct ovl_fs *fs, int fd, const char *name);
+/* Sets or takes away the mark. */
+int ovl_protection_write(struct ovl_fs *fs, int fd, const char *name, unsigned int by) OVL_MUST;
+/* By what the object is protected now. */
+unsigned int ovl_protection(struct ovl_node *n);
+
 /* copy_up */
-#define OVL_COPY_ALL UINT64_MAX
+#define OVL_COPY_ALL  UINT64_MAX
+#define OVL_COPY_META (UINT64_MAX - 1) /* all, but a file's data may stay below */
 /* After it @n and its parents are in the upper, with the first @keep bytes of its data. -EROFS. */
 int ovl_copy_up(struct ovl_fs *fs, struct ovl_node *n, uint64_t keep) OVL_MUST;
 /*
@@ -90,6 +108,13 @@ struct ovl_new {
 int ovl_create(struct ovl_fs *fs, struct ovl_node *parent, const char *name,
 	       const struct ovl_new *what, const struct ovl_cred *cred, struct ovl_node **ret,
 	       struct stat *ret_st, int flags, struct ovl_file **ret_file) OVL_MUST;
+/*
+ * A regular file without a name, of @parent's owner and ACL rules. The node is the kernel's; the
+ * file goes with its last look-up, or with us. -EOPNOTSUPP where the upper has no O_TMPFILE.
+ */
+int ovl_tmpfile(struct ovl_fs *fs, struct ovl_node *parent, mode_t mode,
+		const struct ovl_cred *cred, struct ovl_node **ret, struct stat *ret_st,
+		struct ovl_file **ret_file) OVL_MUST;
 /* @n gets one look-up more. */
 int ovl_link(struct ovl_fs *fs, struct ovl_node *n, struct ovl_node *parent, const char *name,
 	     struct stat *ret_st) OVL_MUST;

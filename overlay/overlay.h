@@ -26,6 +26,10 @@ struct ovl_config {
 			       (docs/SEMANTICS.md) */
 	bool read_only;
 	bool redirect_dir; /* write redirects when a merged directory is renamed (always read) */
+	bool redirect_set; /* the user chose */
+	bool nofollow; /* ... and they, and files without data, are not to be believed */
+	bool metacopy; /* copy files up without data where these do not change (always read);
+			  needs redirect_dir */
 	bool volatile_; /* no syncs; a mark in work says so */
 	bool allow_other; /* and default_permissions, which is always on */
 	bool allow_other_set; /* the user said so; else: yes for root of any user namespace */

@@ -51,6 +51,7 @@ enum opt_key {
 	KEY_DEV,
 	KEY_SUID,
 	KEY_ALLOW_OTHER,
+	KEY_METACOPY,
 	KEY_VOLATILE,
 	KEY_FSYNC,
 	KEY_THREADED,
@@ -91,6 +92,7 @@ static const struct opt table[] = {
 	{"nosuid", OPT_CLEAR, KEY_SUID},
 	{"allow_other", OPT_FLAG, KEY_ALLOW_OTHER},
 	{"redirect_dir", OPT_REDIRECT, KEY_NONE},
+	{"metacopy", OPT_SWITCH, KEY_METACOPY},
 	{"volatile", OPT_FLAG, KEY_VOLATILE},
 	{"fsync", OPT_SWITCH, KEY_FSYNC},
 	{"threaded", OPT_SWITCH, KEY_THREADED},
@@ -112,7 +114,6 @@ static const struct opt table[] = {
 	{"max_write", OPT_NUMBER, KEY_MAX_WRITE},
 	{"fsname", OPT_TEXT, KEY_SOURCE},
 
-	{"metacopy", OPT_OFF_ONLY, KEY_NONE},
 	{"nfs_export", OPT_OFF_ONLY, KEY_NONE},
 	{"verity", OPT_OFF_ONLY, KEY_NONE},
 
@@ -340,6 +341,9 @@ static void set_flag(struct ovl_config *c, enum opt_key key, bool on)
 		c->allow_other = on;
 		c->allow_other_set = true;
 		break;
+	case KEY_METACOPY:
+		c->metacopy = on;
+		break;
 	case KEY_VOLATILE:
 		c->volatile_ = on;
 		break;
@@ -485,13 +489,13 @@ static int set_redirect(struct ovl_config *c, const struct opt_value *v, struct 
 {
 	bool on;
 
-	if (v->text && strcmp(v->text, "nofollow") == 0)
-		return not_supported(v, err);
-	if (v->text && strcmp(v->text, "follow") == 0)
-		on = false; /* the kernel's name for: read them, write none */
+	c->nofollow = v->text && strcmp(v->text, "nofollow") == 0;
+	if (c->nofollow || (v->text && strcmp(v->text, "follow") == 0))
+		on = false; /* the kernel's names: write none, and read none, or read them */
 	else if (!v->text || parse_switch(v, &on))
-		return bad_value(v, "on or off", err);
+		return bad_value(v, "on, off, follow or nofollow", err);
 	c->redirect_dir = on;
+	c->redirect_set = true;
 	return 0;
 }
 
@@ -639,6 +643,10 @@ int ovl_params_verify(struct ovl_config *c, struct err *err)
 		free(c->work);
 		c->work = NULL;
 	}
+	/* A file whose data stay below is found by a redirect when it moves (the kernel's rule). */
+	if (c->metacopy && c->redirect_set && !c->redirect_dir)
+		return err_msg(err, -EINVAL, "metacopy=on needs redirect_dir=on");
+	c->redirect_dir |= c->metacopy;
 	if (c->ino_batch > BATCH_MAX)
 		return err_msg(err, -EINVAL, "ino_batch %llu is out of range",
 			       (unsigned long long)c->ino_batch);
@@ -714,8 +722,11 @@ const char *ovl_params_help(void)
 	       "read-only\n"
 	       "  workdir=DIR               on the same file system as upperdir, otherwise empty\n"
 	       "  ro                        read-only even with an upperdir\n"
-	       "  redirect_dir=on|off       whether a directory of a lower layer can be renamed "
+	       "  redirect_dir=on|off|nofollow\n"
+	       "                            whether a directory of a lower layer can be renamed "
 	       "(off)\n"
+	       "  metacopy=on|off           whether chown, chmod and the like leave a file's data "
+	       "below (off)\n"
 	       "  volatile, fsync=0         no syncs: fast, and worthless after a crash of the "
 	       "machine\n"
 	       "  timeout=SECONDS           how long the kernel may keep names and attributes\n"

@@ -255,6 +255,19 @@ void ovl_quota_end(struct ovl_quota_change *c)
 	c->node = NULL;
 }
 
+int ovl_quota_take_bytes(struct ovl_fs *fs, uint64_t bytes)
+{
+	struct ovl_quota *q = fs->quota;
+
+	return !q || reserve(&q->bytes, q->max_bytes, bytes) ? 0 : -ENOSPC;
+}
+
+void ovl_quota_give_bytes(struct ovl_fs *fs, uint64_t bytes)
+{
+	if (fs->quota)
+		release(&fs->quota->bytes, bytes);
+}
+
 int ovl_quota_take(struct ovl_fs *fs, uint64_t bytes)
 {
 	struct ovl_quota *q = fs->quota;
@@ -263,7 +276,7 @@ int ovl_quota_take(struct ovl_fs *fs, uint64_t bytes)
 		return 0;
 	if (!reserve(&q->inodes, q->max_inodes, 1))
 		return -ENOSPC;
-	if (reserve(&q->bytes, q->max_bytes, bytes))
+	if (ovl_quota_take_bytes(fs, bytes) == 0)
 		return 0;
 	release(&q->inodes, 1);
 	return -ENOSPC;

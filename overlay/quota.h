@@ -55,6 +55,9 @@ void ovl_quota_end(struct ovl_quota_change *c);
 /* An object, and bytes of data with it, that will be made; given back when it was not. -ENOSPC. */
 int ovl_quota_take(struct ovl_fs *fs, uint64_t bytes) OVL_MUST;
 void ovl_quota_give(struct ovl_fs *fs, uint64_t bytes);
+/* The same for an object that is there already. */
+int ovl_quota_take_bytes(struct ovl_fs *fs, uint64_t bytes) OVL_MUST;
+void ovl_quota_give_bytes(struct ovl_fs *fs, uint64_t bytes);
 /*
  * The copy-up of @node took @reserved bytes, and made a file of @blocks (of 512 bytes) that nobody
  * can have open yet. What it has taken now.

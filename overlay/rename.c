@@ -82,6 +82,20 @@ static int check_types(struct ovl_fs *fs, const struct rename *rn)
 	return S_ISDIR(rn->to.node->type) ? ovl_check_empty(fs, rn->to.node) : 0;
 }
 
+/* What is taken away may not be protected, nor where it is taken from. */
+static int check_protected(const struct rename *rn)
+{
+	const unsigned int both = OVL_NODE_IMMUTABLE | OVL_NODE_APPEND;
+	int r = ovl_check_protected(rn->from.parent, both);
+
+	if (r == 0)
+		r = ovl_check_protected(rn->from.node, both);
+	if (r == 0)
+		r = ovl_check_protected(rn->to.parent,
+					rn->to.node ? both : (unsigned int)OVL_NODE_IMMUTABLE);
+	return r == 0 && rn->to.node ? ovl_check_protected(rn->to.node, both) : r;
+}
+
 /*
  * The path of a directory in the lower layers, from their root: names as they were there, by the
  * redirects of what was moved before. -EXDEV when it is too long.
@@ -115,11 +129,30 @@ static int absolute_redirect(struct ovl_fs *fs, struct ovl_node *n, char **ret)
 	return *ret ? 0 : -ENOMEM;
 }
 
-/* What a directory that moves from @s to @to must say about its lowers. */
-static int mark_dir(struct ovl_fs *fs, struct side *s, const struct side *to)
+/* Where what moves from @s to @to is in the lower layers: NULL when it need not be said. */
+static int new_redirect(struct ovl_fs *fs, struct side *s, const struct side *to)
+{
+	struct ovl_node *n = s->node;
+	/* A file may come to have names in several directories. */
+	bool by_name = s->parent == to->parent && S_ISDIR(n->type);
+	int r = 0;
+
+	pthread_rwlock_rdlock(&fs->tree);
+	if (n->redirect && (by_name || n->redirect[0] == '/'))
+		s->redirect = strdup(n->redirect);
+	else if (by_name)
+		s->redirect = strdup(s->name);
+	pthread_rwlock_unlock(&fs->tree);
+	if (!s->redirect)
+		r = by_name ? -ENOMEM : absolute_redirect(fs, n, &s->redirect);
+	return r;
+}
+
+/* What a directory, or a file without its data, that moves from @s to @to must say of its lowers.
+ */
+static int mark_moved(struct ovl_fs *fs, struct side *s, const struct side *to)
 {
 	struct ovl_at at cleanup_at = OVL_AT_INIT;
-	bool same_parent = s->parent == to->parent;
 	struct ovl_node *n = s->node;
 	const char *mark = fs->mark[OVL_MARK_OPAQUE], *value = "y";
 	int r = 0;
@@ -127,14 +160,7 @@ static int mark_dir(struct ovl_fs *fs, struct side *s, const struct side *to)
 	if (n->n_lowers > 0) {
 		if (!fs->redirect_dir)
 			return -EXDEV;
-		pthread_rwlock_rdlock(&fs->tree);
-		if (n->redirect && (same_parent || n->redirect[0] == '/'))
-			s->redirect = strdup(n->redirect);
-		else if (same_parent)
-			s->redirect = strdup(s->name);
-		pthread_rwlock_unlock(&fs->tree);
-		if (!s->redirect)
-			r = same_parent ? -ENOMEM : absolute_redirect(fs, n, &s->redirect);
+		r = new_redirect(fs, s, to);
 		if (r < 0)
 			return r;
 		mark = fs->mark[OVL_MARK_REDIRECT];
@@ -162,8 +188,11 @@ static int prepare_moved(struct ovl_fs *fs, struct side *s, const struct side *t
 	/* What has its number or its lowers from elsewhere is looked at for that. */
 	if (r == 0 && (n->number >> 32 != fs->upper_batch || n->n_lowers > 0))
 		r = ovl_mark_impure(fs, to->parent);
-	if (r == 0 && S_ISDIR(n->type))
-		r = mark_dir(fs, s, to);
+	if (r == 0 && (S_ISDIR(n->type) || ovl_node_has(n, OVL_NODE_METACOPY)))
+		r = mark_moved(fs, s, to);
+	/* No way to say where its data are: it takes them with it. */
+	if (r == -EXDEV && !S_ISDIR(n->type))
+		r = ovl_copy_up(fs, n, OVL_COPY_ALL);
 	return r;
 }
 
@@ -310,7 +339,9 @@ int ovl_rename(struct ovl_fs *fs, struct ovl_node *parent, const char *name,
 		r = check_types(fs, &rn);
 	if (r < 0 || rn.from.node == rn.to.node)
 		goto out;
-	r = ovl_copy_up(fs, parent, OVL_COPY_ALL);
+	r = check_protected(&rn);
+	if (r == 0)
+		r = ovl_copy_up(fs, parent, OVL_COPY_ALL);
 	if (r == 0)
 		r = ovl_copy_up(fs, to_parent, OVL_COPY_ALL);
 	if (r == 0)

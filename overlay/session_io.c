@@ -19,7 +19,10 @@ bool ovl_session_io_kills(void)
 	return kills;
 }
 
-static void look_at(struct ovl_session_io *io, const char *buf, size_t len)
+/* Linux 6.1: CREATE without a name, and with "/" for one. */
+#define OPCODE_TMPFILE 51
+
+static void look_at(struct ovl_session_io *io, char *buf, size_t len)
 {
 	struct fuse_in_header h;
 	const char *arg = buf + sizeof(h);
@@ -29,6 +32,10 @@ static void look_at(struct ovl_session_io *io, const char *buf, size_t len)
 		return;
 	memcpy(&h, buf, sizeof(h));
 	len -= sizeof(h);
+	if (h.opcode == OPCODE_TMPFILE) {
+		h.opcode = FUSE_CREATE;
+		memcpy(buf, &h, sizeof(h));
+	}
 	if (h.opcode == FUSE_WRITE && len >= sizeof(struct fuse_write_in)) {
 		struct fuse_write_in in;
 

@@ -19,6 +19,9 @@ struct ovl_session_io {
 	atomic_ulong requests; /* since the mount */
 };
 
+/* The name that a CREATE has which was TMPFILE on the wire: no file can have it. */
+#define OVL_NAME_TMPFILE "/"
+
 /* After fuse_session_mount(). The session's userdata is the struct ovl_fs that has @io. */
 int ovl_session_io_attach(struct ovl_session_io *io, struct fuse_session *se)
 	__attribute__((warn_unused_result));

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse3/fuse_lowlevel.h>
+#include <linux/fs.h>
 #include <linux/fuse.h>
 #include <stdlib.h>
 #include <string.h>
@@ -315,6 +316,7 @@ static int reply_open(fuse_req_t req, struct ovl_node *n, struct ovl_file *f,
 	return r;
 }
 
+/* Without a name there is no other way to make a file: so also where there are no handles. */
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 		      struct fuse_file_info *fi)
 {
@@ -322,13 +324,16 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	const struct ovl_cred cred = cred_of(req);
 	struct ovl_fs *fs = fs_of(req);
 	struct fuse_entry_param e;
-	struct ovl_file *f;
+	struct ovl_file *f = NULL;
 	struct ovl_node *n;
 	struct stat st;
 	int r = -ENOSYS; /* the kernel takes MKNOD from now on */
 
 	ovl_pass_decide(fs);
-	if (!fs->no_handles)
+	if (strcmp(name, OVL_NAME_TMPFILE) == 0)
+		r = ovl_tmpfile(fs, node_of(req, parent), mode, &cred, &n, &st,
+				fs->no_handles ? NULL : &f);
+	else if (!fs->no_handles)
 		r = ovl_create(fs, node_of(req, parent), name, &what, &cred, &n, &st, fi->flags,
 			       &f);
 	if (r < 0) {
@@ -336,8 +341,9 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 		return;
 	}
 	fill_entry(fs, n, &st, &e);
-	if (reply_open(req, n, f, &e, fi) < 0) {
-		ovl_close(fs, f);
+	if ((f ? reply_open(req, n, f, &e, fi) : fuse_reply_create(req, &e, fi)) < 0) {
+		if (f)
+			ovl_close(fs, f);
 		ovl_node_forget(fs, n, 1);
 	}
 }
@@ -386,8 +392,10 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	ovl_pass_end(fs_of(req), node_of(req, ino), fi->fh & FH_PASSED);
-	ovl_close(fs_of(req), file_of(fi));
+	if (file_of(fi)) { /* without handles a file that was made without a name has none */
+		ovl_pass_end(fs_of(req), node_of(req, ino), fi->fh & FH_PASSED);
+		ovl_close(fs_of(req), file_of(fi));
+	}
 	fuse_reply_err(req, 0);
 }
 
@@ -450,7 +458,7 @@ static void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in,
 	bool kills = ovl_session_io_kills();
 	struct ovl_fs *fs = fs_of(req);
 	struct ovl_file *f = NULL;
-	ssize_t done = file_get(req, ino, fi, O_WRONLY, &f);
+	ssize_t done = file_get(req, ino, fi, O_WRONLY | (fi->flags & O_APPEND), &f);
 
 	if (done == 0)
 		done = ovl_write_begin(fs, f, off, len, &c);
@@ -495,7 +503,8 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, of
 {
 	struct ovl_fs *fs = fs_of(req);
 	struct ovl_file *f = NULL;
-	int r = file_get(req, ino, fi, O_WRONLY, &f);
+	/* whether it changes more than the end is seen there */
+	int r = file_get(req, ino, fi, O_WRONLY | O_APPEND, &f);
 
 	if (r == 0)
 		r = ovl_fallocate(fs, f, mode, off, len);
@@ -543,6 +552,28 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 		fuse_reply_write(req, (size_t)n);
 	file_done(fs, in);
 	file_done(fs, out);
+}
+
+/* The kernel asks for flags of files and directories in this way, and for nothing else. */
+static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg,
+		     struct fuse_file_info *fi, unsigned int flags, const void *in, size_t in_size,
+		     size_t out_size)
+{
+	size_t size = ovl_fileattr_size(cmd);
+	struct fsxattr data = {.fsx_xflags = 0};
+	int r = -ENOTTY;
+
+	(void)arg;
+	(void)fi;
+	(void)flags;
+	if (size > 0 && in_size <= size && out_size <= size && in_size + out_size >= size) {
+		memcpy(&data, in, in_size);
+		r = ovl_fileattr(fs_of(req), node_of(req, ino), cmd, &data);
+	}
+	if (r < 0)
+		fuse_reply_err(req, -r);
+	else
+		fuse_reply_ioctl(req, 0, &data, out_size);
 }
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
@@ -716,6 +747,7 @@ const struct fuse_lowlevel_ops ovl_session_ops = {
 	.fallocate = op_fallocate,
 	.lseek = op_lseek,
 	.copy_file_range = op_copy_file_range,
+	.ioctl = op_ioctl,
 	.statfs = op_statfs,
 	.setxattr = op_setxattr,
 	.getxattr = op_getxattr,

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -293,6 +294,20 @@ int ovl_sys_copy_data(int in, off_t in_off, int out, uint64_t len)
 	if (r == 0)
 		r = io_copy_range(in, in_off, out, 0, len, true);
 	return (int)sys_trace("copy_data", out, "", r);
+}
+
+uint64_t ovl_sys_attributes(int fd, const char *name)
+{
+	struct statx x = {.stx_attributes = 0};
+
+	/* one that cannot be asked is not changed either: what is done with it next says why */
+	(void)statx(fd, name, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH, 0, &x);
+	return x.stx_attributes;
+}
+
+int ovl_sys_ioctl(int fd, unsigned int cmd, void *data)
+{
+	return (int)SYS_CALL("ioctl", fd, "", ioctl(fd, cmd, data));
 }
 
 int ovl_sys_statvfs(int fd, struct statvfs *ret)

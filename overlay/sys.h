@@ -75,4 +75,7 @@ off_t ovl_sys_lseek(int fd, off_t off, int whence) OVL_MUST;
 ssize_t ovl_sys_copy_range(int in, off_t in_off, int out, off_t out_off, size_t len) OVL_MUST;
 /* The data of a copy-up: reflink, copy_file_range or read and write; holes stay holes. */
 int ovl_sys_copy_data(int in, off_t in_off, int out, uint64_t len) OVL_MUST;
+/* stx_attributes of statx(2); 0 when they cannot be had. */
+uint64_t ovl_sys_attributes(int fd, const char *name);
+int ovl_sys_ioctl(int fd, unsigned int cmd, void *data) OVL_MUST;
 int ovl_sys_statvfs(int fd, struct statvfs *ret) OVL_MUST;

@@ -222,6 +222,19 @@ static int mark_root(struct ovl_fs *fs, const struct stat *st)
 			     st->st_mode & 07777);
 }
 
+/* Without its mark a copy without data would be a file of zeros. */
+static void probe_metacopy(struct ovl_fs *fs)
+{
+	const char *mark = fs->mark[OVL_MARK_METACOPY];
+
+	if (!fs->metacopy)
+		return;
+	fs->metacopy = ovl_sys_setxattr(fs->work_fd, "", mark, "", 0, 0) == 0 &&
+		       ovl_sys_removexattr(fs->work_fd, "", mark) == 0;
+	if (!fs->metacopy)
+		log_info("no metacopy: the upper directory cannot keep the mark '%s'", mark);
+}
+
 int ovl_work_open(struct ovl_fs *fs, const struct ovl_config *c, struct err *err)
 {
 	struct stat st, upper;
@@ -262,6 +275,7 @@ int ovl_work_open(struct ovl_fs *fs, const struct ovl_config *c, struct err *err
 	if (r < 0 && r != -ENODATA && r != -EOPNOTSUPP)
 		return err_set(err, r, "remove the default ACL of '%s/work'", c->work);
 	ovl_marks_init(fs);
+	probe_metacopy(fs);
 	r = ovl_numbers_keep(fs->numbers, fs->work_base_fd, !fs->volatile_);
 	if (r < 0)
 		return err_set(err, r, "read '%s/numbers'", c->work);

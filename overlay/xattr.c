@@ -235,7 +235,12 @@ int ovl_setxattr(struct ovl_fs *fs, struct ovl_node *n, const char *name, const 
 	}
 	r = stored_name(name, escaped, &stored);
 	if (r == 0)
-		r = ovl_copy_up(fs, n, OVL_COPY_ALL);
+		r = ovl_check_protected(n, OVL_NODE_IMMUTABLE | OVL_NODE_APPEND);
+	/* Writing data takes capabilities away: they come first. */
+	if (r == 0)
+		r = ovl_copy_up(fs, n,
+				strcmp(name, "security.capability") == 0 ? OVL_COPY_ALL
+									 : OVL_COPY_META);
 	if (r < 0)
 		return r;
 	pthread_rwlock_rdlock(&fs->tree);
@@ -263,6 +268,8 @@ int ovl_removexattr(struct ovl_fs *fs, struct ovl_node *n, const char *name)
 	if (is_forbidden(name))
 		return -ENODATA;
 	r = stored_name(name, escaped, &stored);
+	if (r == 0)
+		r = ovl_check_protected(n, OVL_NODE_IMMUTABLE | OVL_NODE_APPEND);
 	if (r < 0)
 		return r;
 	/*
@@ -275,7 +282,7 @@ int ovl_removexattr(struct ovl_fs *fs, struct ovl_node *n, const char *name)
 		return 0;
 	if (have < 0)
 		return (int)have;
-	r = ovl_copy_up(fs, n, OVL_COPY_ALL);
+	r = ovl_copy_up(fs, n, OVL_COPY_META);
 	if (r < 0)
 		return r;
 	pthread_rwlock_rdlock(&fs->tree);

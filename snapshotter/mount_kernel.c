@@ -144,7 +144,7 @@ static int configure(int fs, const struct mount_request *q, const struct ovl_con
 	if (r == 0)
 		r = set(fs, "xino", "off", err);
 	if (r == 0)
-		r = set(fs, "metacopy", "off", err);
+		r = set(fs, "metacopy", "on", err);
 	if (r == 0 && o->volatile_ && c->upper &&
 	    fsconfig(fs, FSCONFIG_SET_FLAG, "volatile", NULL, 0))
 		r = fs_fail(fs, -errno, "volatile", err);

@@ -68,7 +68,8 @@ static int add_options(struct strbuf *out, const struct ovl_config *c, int64_t b
 			r = mount_add_path(out, c->work);
 	}
 	if (r == 0)
-		r = strbuf_addf(out, ",ino_batch=%lld,redirect_dir=on", (long long)batch);
+		r = strbuf_addf(out, ",ino_batch=%lld,redirect_dir=on,metacopy=on",
+				(long long)batch);
 	return r;
 }
 

@@ -145,7 +145,7 @@ static int set_overlay(struct snap_store *store, const struct shape *s, struct s
 		r = strbuf_addf(&lowers, ":%s/empty", snap_store_root(store));
 	m->type = "overlay";
 	m->source = strdup("overlay");
-	/* the same as the kernel engine has: our uppers hold redirects, and no other marks */
+	/* the same as the kernel engine has, by the marks that our uppers hold */
 	if (r == 0)
 		r = add_option(m, "redirect_dir=on");
 	if (r == 0)
@@ -153,7 +153,7 @@ static int set_overlay(struct snap_store *store, const struct shape *s, struct s
 	if (r == 0)
 		r = add_option(m, "xino=off");
 	if (r == 0)
-		r = add_option(m, "metacopy=off");
+		r = add_option(m, "metacopy=on");
 	if (r == 0 && s->c.upper)
 		r = add_option(m, "workdir=%s", s->c.work);
 	if (r == 0 && s->c.upper)

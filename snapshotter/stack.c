@@ -99,7 +99,7 @@ int snap_stack_config(struct snap_store *store, const struct snap_stack *s, size
 			goto no_memory;
 	}
 	c.read_only = upper_id == 0;
-	c.redirect_dir = true;
+	c.redirect_dir = c.metacopy = true;
 	*ret = c;
 	return 0;
 no_memory:

@@ -71,3 +71,9 @@ test_upper_on_ext4() { on_file_system ext4; }
 test_upper_on_xfs() { on_file_system xfs; }
 test_upper_on_btrfs() { on_file_system btrfs; }
 test_upper_on_tmpfs() { on_file_system tmpfs; }
+# files without their data in the upper
+test_metacopy() {
+	diffop --ours "${engine/redirect_dir=on/redirect_dir=on,metacopy=on}" --dir . --seed $((seed + 800000)) --sequences 30
+	diffop --ours "${engine/redirect_dir=on/redirect_dir=on,metacopy=on}" --lower "$TESTS/lib/index_of_lowers '%l'" --dir . \
+		--seed $((seed + 900000)) --sequences 20
+}

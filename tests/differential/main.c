@@ -474,7 +474,7 @@ static bool cross_check(struct driver *d, bool quiet)
 
 	(void)snprintf(work, sizeof(work), "%s/b/kernel-work", d->sides_dir);
 	(void)close(make_dir(work));
-	kernel_mount(d, &d->b, work, "index=off,redirect_dir=on,xino=off");
+	kernel_mount(d, &d->b, work, "index=off,redirect_dir=on,xino=off,metacopy=on");
 	/*
 	 * Names of one lower inode that were not all copied up are joined by our
 	 * work directory, which this mount has not: then only the mount is tried.

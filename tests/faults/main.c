@@ -58,8 +58,8 @@ static char *describe_by_kernel(void)
 
 	if (geteuid() != 0)
 		return NULL;
-	if (mount("overlay", "mnt", "overlay", MS_RDONLY, "lowerdir=up:low,redirect_dir=follow") <
-	    0) {
+	if (mount("overlay", "mnt", "overlay", MS_RDONLY,
+		  "lowerdir=up:low,redirect_dir=follow,metacopy=on") < 0) {
 		fprintf(stderr, "the kernel's overlayfs: %s\n", strerror(errno));
 		exit(2);
 	}

@@ -484,8 +484,9 @@ END_TEST
 /* An ordinary user's marks, which symlinks cannot have, also where root runs this. */
 static void use_user_marks(void)
 {
-	static const char *const names[OVL_MARK_COUNT] = {"opaque", "redirect", "impure",
-							  "snap.origin", "snap.nlink"};
+	static const char *const names[OVL_MARK_COUNT] = {"opaque",	 "redirect",   "impure",
+							  "snap.origin", "snap.nlink", "metacopy",
+							  "protattr",	 "snap.place"};
 
 	for (int i = 0; i < OVL_MARK_COUNT; i++)
 		snprintf(fs->mark[i], sizeof(fs->mark[i]), "%s%s", OVL_XATTR_USER, names[i]);

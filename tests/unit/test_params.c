@@ -167,7 +167,10 @@ START_TEST(refused_by_grammar)
 END_TEST
 
 static const char *const unsupported[] = {
-	"metacopy=on", "metacopy", "ino32_t", "redirect_dir=nofollow", "plugins=a",
+	"verity=on",
+	"nfs_export",
+	"ino32_t",
+	"plugins=a",
 };
 
 START_TEST(refused_by_name)

@@ -109,7 +109,7 @@ START_TEST(test_mounts_options)
 	ck_assert_int_eq(snap_mounts(s, "two", &a, NULL), 0);
 	(void)snprintf(want, sizeof(want),
 		       "lowerdir=%s/snapshots/1/upper,upperdir=%s/snapshots/2/upper,workdir="
-		       "%s/snapshots/2/work,ino_batch=5,redirect_dir=on",
+		       "%s/snapshots/2/work,ino_batch=5,redirect_dir=on,metacopy=on",
 		       root, root, root);
 	ck_assert_str_eq(a.type, "fuse.snapfs");
 	ck_assert_str_eq(a.options, want);
@@ -117,7 +117,8 @@ START_TEST(test_mounts_options)
 	/* the batches of two overlays never meet: lower, upper and two spare ones of "two" are 5 to
 	 * 8 */
 	(void)snprintf(want, sizeof(want),
-		       "ro,lowerdir=%s/snapshots/1/upper,ino_batch=9,redirect_dir=on", root);
+		       "ro,lowerdir=%s/snapshots/1/upper,ino_batch=9,redirect_dir=on,metacopy=on",
+		       root);
 	ck_assert_str_eq(v.options, want);
 	ck_assert_str_ne(a.source, v.source);
 	/* a committed one keeps only what was written */
