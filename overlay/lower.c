@@ -159,8 +159,27 @@ const char *ovl_override_find(int root_fd)
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
 		if (ovl_sys_getxattr(root_fd, "", names[i], NULL, 0) > 0)
 			return names[i];
-	/* An ordinary user's engine keeps owners there, and marks no root. */
-	return geteuid() != 0 ? OVL_XATTR_OVERRIDE : NULL;
+	/* an engine that has to keep owners there marks no root */
+	return ovl_override_needed();
+}
+
+/* Does the namespace have but one id? Then its root is as powerless as the user. */
+static bool one_id(const char *map)
+{
+	unsigned int inside, outside, count = 0, total = 0;
+	FILE *f = fopen(map, "re");
+
+	if (!f)
+		return false;
+	while (total <= 1 && fscanf(f, "%u %u %u", &inside, &outside, &count) == 3)
+		total += count;
+	(void)fclose(f);
+	return total == 1;
+}
+
+const char *ovl_override_needed(void)
+{
+	return geteuid() != 0 || one_id("/proc/self/uid_map") ? OVL_XATTR_OVERRIDE : NULL;
 }
 
 void ovl_override_read(int fd, const char *name, const char *xattr, struct stat *st)

@@ -194,6 +194,8 @@ static inline int ovl_lower_fileattr(struct ovl_obj *o, unsigned int cmd, void *
 /* Which of them the tree below @root_fd uses: who writes them writes one on the root too. NULL:
  * none. Static. */
 const char *ovl_override_find(int root_fd);
+/* Where this process has to keep owners because it may give files to nobody else; NULL: it may. */
+const char *ovl_override_needed(void);
 /* The value into @st (permissions only, the type stays). Garbage is ignored: false. */
 bool ovl_override_parse(const char *value, size_t len, struct stat *st);
 /* Reads @xattr (NULL: nothing) of (fd, name), of regular files and directories. */

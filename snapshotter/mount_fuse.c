@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/strbuf.h"
 #include "snapshotter/mount_private.h"
+#include "snapshotter/userns.h"
 
 /* "snapfs" beside the running program, so that a build or an installation is used as a whole. */
 static char *find_snapfs(void)
@@ -32,6 +33,12 @@ int mount_by_fuse(const struct mount_request *q, struct err *err)
 
 	if (r == 0 && q->options && q->options[0])
 		r = strbuf_addf(&options, ",%s", q->options);
+	/*
+	 * Root of a namespace with one id may not touch what belongs to others, who have no number
+	 * there: it sees all as its own. What their owners are stays in the layers and in an xattr.
+	 */
+	if (r == 0 && geteuid() == 0 && snap_userns_ids("uid_map") == 1)
+		r = strbuf_adds(&options, ",squash_to_root");
 	if (r < 0)
 		return err_set(err, r, "mount");
 	r = run_program(

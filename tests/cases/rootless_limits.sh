@@ -15,10 +15,14 @@ test_single_id() {
 	mount --bind /dev/null /etc/subuid && mount --bind /dev/null /etc/subgid
 	cd home
 	is "$(as_user snap unshare cat /proc/self/uid_map | awk '{print $1, $3}')" '0 1'
-	is "$(as_user snap run --rm d:1 sh -c 'echo $(id -u) $(stat -c %u:%g /etc/shadow /etc/passwd)')" '0 0:65534 0:0'
+	is "$(as_user snap run --rm d:1 sh -c 'echo $(id -u) $(stat -c %u:%g /etc/shadow /etc/passwd)')" '0 0:0 0:0' 'all is seen as its own'
 	as_user snap run --name k d:1 sh -c 'echo x >/srv/f; rm /etc/motd; mkdir /srv/d; mv /etc/skel /srv/s' 2>err
 	grep -q "no subordinate ids: the container has one id, root; 'snap doctor'" err && is "$(wc -l <err)" 1 "$(cat err)"
-	# apt's own user cannot be used, other groups cannot be given: the rest can be done
+	# what belongs to others in the image can be used, and stays theirs in the new layer
+	as_user snap --quiet run k sh -ec 'echo "x:*:1:0:99999:7:::" >>/etc/shadow; chmod 600 /etc/gshadow; touch /var/cache/apt/archives/partial/x'
+	is "$(as_user snap diff k | tar -tv --numeric-owner -f - | awk '/shadow$|partial\/$|partial.x/ {print $1, $2}' | sort | paste -sd' ')" \
+		'-rw------- 0/42 -rw-r----- 0/42 -rw-r--r-- 0/0 drwx------ 42/0' 'owners in the layer'
+	# apt's own user cannot be used, files cannot be given to others: the rest can be done
 	! as_user snap --quiet run k chown games /srv/f 2>err || fail 'there are more ids than one'
 	as_user snap --quiet run -e DEBIAN_FRONTEND=noninteractive k sh -euc '
 		apt-get -o APT::Sandbox::User=root update -q
@@ -37,7 +41,7 @@ test_single_id() {
 	"${p[@]}" pull -q --tls-verify=false "$reg/k:1" >/dev/null
 	is "$("${p[@]}" run --rm --cgroups=enabled --net=none "$reg/k:1" sh -c 'echo 6*7 | bc; git -C /srv/r log --format=%s; stat -c %u:%g /srv/f /etc/shadow' | paste -sd' ')" \
 		'42 one 0:0 0:42' 'in podman'
-	is "$(as_user snap run --rm k:1 sh -c 'cat /srv/f; ls -d /srv/d /srv/s; ls /etc/motd 2>/dev/null' | paste -sd' ')" 'x /srv/d /srv/s'
+	is "$(as_user snap run --rm k:1 sh -c 'cat /srv/f; ls -d /srv/d /srv/s; ls /etc/motd 2>/dev/null; tail -n 1 /etc/shadow' | paste -sd' ')" 'x /srv/d /srv/s x:*:1:0:99999:7:::'
 	refused 125 'user 1 is not in this user namespace, which has 1 ids .*add-subuids' as_user snap run --rm --user daemon d:1 true
 	as_user snap doctor >out || fail 'doctor'
 	grep -q '^missing  subordinate ids .*usermod' out || fail "$(cat out)"
