@@ -27,6 +27,8 @@ struct puller {
 	const struct snap_pull_options *opt;
 	const struct lazy_offer *offer; /* NULL: all comes whole */
 	struct import_layer *layers;
+	const size_t *
+		order; /* of the layers: the largest first, so that none is left alone at the end */
 	pthread_mutex_t lock; /* over source, result, err and running */
 	pthread_cond_t wake;
 	_Atomic size_t next;
@@ -53,9 +55,10 @@ static int open_blob(void *ctx, const struct oci_descriptor *desc, struct oci_bl
 static void *pull_layers(void *ctx)
 {
 	struct puller *p = ctx;
-	size_t i;
+	size_t n;
 
-	while (!p->cancel && (i = p->next++) < p->image->n_layers) {
+	while (!p->cancel && (n = p->next++) < p->image->n_layers) {
+		size_t i = p->order[n];
 		struct err err = ERR_INIT;
 		struct import_job job = {
 			.layer = &p->image->layers[i],
@@ -150,21 +153,36 @@ static int run_workers(struct puller *p, struct err *err)
 	return p->result;
 }
 
+static int larger_first(const void *a, const void *b, void *image)
+{
+	const struct oci_layer_ref *layers = ((const struct oci_image *)image)->layers;
+	size_t i = *(const size_t *)a, k = *(const size_t *)b;
+
+	if (layers[i].desc.size != layers[k].desc.size)
+		return layers[i].desc.size > layers[k].desc.size ? -1 : 1;
+	return i < k ? -1 : i > k;
+}
+
 static int bring_in(struct import *im, struct oci_source *source, const struct oci_image *image,
 		    const struct snap_pull_options *opt, const struct lazy_offer *offer,
 		    const char *ref, struct snap_pull_result *ret, struct err *err)
 {
 	struct import_layer *layers cleanup_free = calloc(image->n_layers + 1, sizeof(*layers));
+	size_t *order cleanup_free = calloc(image->n_layers + 1, sizeof(*order));
 	struct puller p = {.im = im,
 			   .source = source,
 			   .image = image,
 			   .opt = opt,
 			   .offer = offer,
-			   .layers = layers};
+			   .layers = layers,
+			   .order = order};
 	int r;
 
-	if (!layers)
+	if (!layers || !order)
 		return err_set(err, -ENOMEM, "layers");
+	for (size_t i = 0; i < image->n_layers; i++)
+		order[i] = i;
+	qsort_r(order, image->n_layers, sizeof(*order), larger_first, (void *)(uintptr_t)image);
 	r = import_known(im, image, ref, opt->lazy != SNAP_LAZY_NO, err);
 	if (r != 0)
 		return r < 0 ? r : 0;

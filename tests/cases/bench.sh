@@ -44,3 +44,18 @@ test_engine_rootless() {
 	grep -qE '^  copy-up, [0-9]+ times 1 KiB +[0-9.]+ +[0-9.]+ +[0-9.]+k +.*[0-9.]+k +[0-9.]+f' out || fail "$(cat out)"
 	grep -q '^rootless: ' out || fail "$(cat out)"
 }
+test_pull() {
+	mkdir images
+	python3 "$LIB/mklayer.py" images/TINY '[D("d"), F("d/f", "x" * 100000)]'
+	local row short # podman takes no long names
+	short=$(mktemp -d /var/tmp/b.XXXXXX)
+	# shellcheck disable=SC2064 # now
+	trap "rm -rf '$short'" EXIT
+	TMPDIR=$short "$TESTS/../scripts/bench" pull --images images --runs 1 TINY >out 2>err || fail "bench pull: $(cat out err)"
+	for row in 'snap pull' 'umoci raw unpack' 'skopeo to containers-storage' 'podman load' 'ctr images import' 'tar xzf, layer by layer' 'limit: igzip -dc >/dev/null'; do
+		grep -qE "^  $row +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9.]+$" out || fail "no row '$row': $(cat out)"
+	done
+	grep -qE '^  [0-9.]+x of the limit .* as fast as umoci' out || fail "$(cat out)"
+	grep -qE '^  a second image .* for the first$' out || fail "$(cat out)"
+	is "$(ls "$short")$(grep -c snap-bench /proc/self/mountinfo)" 0 'what stays'
+}
