@@ -437,7 +437,8 @@ static bool one_op(struct driver *d, const struct op *op, size_t n, bool quiet)
 		op_print(stdout, op);
 		(void)printf(" -> %s\n", ra.err ? err_name(-ra.err) : "ok");
 	}
-	if (op->kind == OP_RENAME && ra.err == ENOTEMPTY && rb.err == ENOTEMPTY)
+	if ((op->kind == OP_RENAME && ra.err == ENOTEMPTY && rb.err == ENOTEMPTY) ||
+	    (op->kind == OP_RMDIR_OPEN && strstr(ra.text, "remove=ENOTEMPTY")))
 		level_parents(d, op);
 	if (ra.err == rb.err && !strcmp(ra.text, rb.text))
 		return true;
