@@ -59,3 +59,10 @@ test_pull() {
 	grep -qE '^  a second image .* for the first$' out || fail "$(cat out)"
 	is "$(ls "$short")$(grep -c snap-bench /proc/self/mountinfo)" 0 'what stays'
 }
+test_builders_says_what_it_cannot_do() {
+	refused 1 "no part 'x': one of build, steps, commit, start" "$TESTS/../scripts/bench" builders x
+	refused 1 "no tool 'x': one of podman, buildah" "$TESTS/../scripts/bench" builders --tools x build
+	refused 1 'no layout /nowhere/DEBIAN' "$TESTS/../scripts/bench" builders --images /nowhere steps
+	"$TESTS/../scripts/bench" builders --help >out && grep -q 'PART is one or more of' out || fail "$(cat out)"
+	is "$(find . -maxdepth 1 -name 'snap-bench-*')" '' 'folders that stay'
+}

@@ -20,7 +20,7 @@ podman_runs() { podman_ run --rm --cgroups=enabled --net=none "$@"; }
 test_pull_change_push_and_podman() {
 	[ "$(id -u)" != 0 ] || fail 'runs as root'
 	containers_conf
-	export XDG_RUNTIME_DIR=/mnt
+	mkdir -m 700 /mnt/x && export XDG_RUNTIME_DIR=/mnt/x
 	start_registry
 	local image
 	# the images come from a registry, and go there
