@@ -175,7 +175,7 @@ int ovl_read_map(struct ovl_fs *fs, struct ovl_file *f, off_t off, size_t len, s
 	if (ret->len > left)
 		ret->len = (size_t)left;
 	ret->fd = f->lower.fd;
-	ret->off = (off_t)f->lower.off + off;
+	ret->off = (off_t)(f->lower.off + f->lower.size - left); /* past the end: at the end */
 	mark_used(f);
 	ovl_record_read(fs, f->node, &f->lower, (uint64_t)off, ret->len);
 	return ovl_data_need(&f->lower, (uint64_t)off, ret->len);

@@ -216,7 +216,9 @@ static int fs_open(const struct ovl_config *c, struct ovl_fs **ret, struct err *
 	fs->no_acl = c->no_acl || c->no_xattrs;
 	fs->uid = geteuid();
 	fs->gid = getegid();
-	fs->owner_xattr = c->owner_xattr ? c->owner_xattr : ovl_override_needed();
+	fs->owner_xattr = c->owner_xattr ? c->owner_xattr
+			  : fs->uid != 0 ? OVL_XATTR_OVERRIDE
+					 : NULL;
 	fs->owner_always = c->owner_xattr;
 	fs->base = c->ino_batch << 32;
 	fs->upper_batch = (unsigned int)c->n_lowers;
@@ -322,9 +324,9 @@ void ovl_fs_close(struct ovl_fs *fs)
 {
 	if (!fs)
 		return;
-	ovl_listings_free(fs, fs->listings);
 	ovl_quota_close(fs);
 	drop_nodes(fs);
+	ovl_listings_free(fs, fs->listings);
 	ovl_node_unref(fs, NULL);
 	ovl_record_close(fs->record);
 	ovl_table_release(&fs->table);

@@ -143,6 +143,7 @@ struct ovl_fs {
 /* readdir.c: the listings that are under way: at most 64 are kept. NULL: no memory. */
 struct ovl_listings *ovl_listings_new(void);
 void ovl_listings_free(struct ovl_fs *fs, struct ovl_listings *l); /* NULL is fine */
+void ovl_listings_forget(struct ovl_fs *fs, const struct ovl_node *n); /* those of @n */
 int ovl_fs_open(const struct ovl_config *c, struct ovl_fs **ret, struct err *err) OVL_MUST;
 void ovl_fs_close(struct ovl_fs *fs); /* NULL is fine */
 /*

@@ -226,12 +226,15 @@ void ovl_node_forget(struct ovl_fs *fs, struct ovl_node *n, uint64_t count)
 	pthread_mutex_lock(&fs->table.lock);
 	if (n->lookups > 0) {
 		n->lookups -= count < n->lookups ? count : n->lookups;
-		if (n->lookups == 0)
-			last = put_locked(fs, n);
+		last = n->lookups == 0;
 	}
 	pthread_mutex_unlock(&fs->table.lock);
-	if (last)
-		free_chain(fs, n);
+	if (!last)
+		return;
+	/* Nobody is left who could go on with them. */
+	if (S_ISDIR(n->type))
+		ovl_listings_forget(fs, n);
+	ovl_node_unref(fs, n);
 }
 
 static struct ovl_node *node_new(struct ovl_fs *fs, struct ovl_node *parent, const char *name,

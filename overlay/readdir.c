@@ -144,6 +144,29 @@ static void listing_keep(struct ovl_fs *fs, struct ovl_listings *l, struct ovl_d
 	dir_free(fs, old);
 }
 
+void ovl_listings_forget(struct ovl_fs *fs, const struct ovl_node *n)
+{
+	struct ovl_listings *l = fs->listings;
+	struct ovl_dir **at, *d, *gone = NULL;
+
+	pthread_mutex_lock(&l->lock);
+	for (at = &l->newest; (d = *at);) {
+		if (d->node != n) {
+			at = &d->next;
+			continue;
+		}
+		*at = d->next;
+		d->next = gone;
+		gone = d;
+		l->count--;
+	}
+	pthread_mutex_unlock(&l->lock);
+	while ((d = gone)) {
+		gone = d->next;
+		dir_free(fs, d);
+	}
+}
+
 static uint64_t listing_number(struct ovl_listings *l)
 {
 	uint64_t number;
