@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "overlay/changes_private.h"
+#include "overlay/mark.h"
 #include "overlay/whiteout.h"
 
 /* Behind the prefix of the union's own names: stored by a user of a mount, not by the union. */
@@ -210,24 +211,18 @@ static int read_target(const struct ovl_source *from, char *buf, size_t size)
 static uint64_t shown_number(const struct ovl_emitter *e, const struct ovl_source *from,
 			     const struct stat *st)
 {
-	char buf[24], *end;
+	char buf[24];
 	uint64_t number;
 	ssize_t n;
 
 	if (from->lower)
 		return e->base + ovl_lower_number(from->lower->layer->batch, st->st_ino);
-	n = ovl_sys_getxattr(from->fd, from->name, OVL_XATTR_TRUSTED OWN_ORIGIN, buf,
-			     sizeof(buf) - 1);
+	n = ovl_sys_getxattr(from->fd, from->name, OVL_XATTR_TRUSTED OWN_ORIGIN, buf, sizeof(buf));
 	if (n <= 0)
 		n = ovl_sys_getxattr(from->fd, from->name, OVL_XATTR_USER OWN_ORIGIN, buf,
-				     sizeof(buf) - 1);
-	if (n > 0) {
-		buf[n] = '\0';
-		errno = 0;
-		number = strtoull(buf, &end, 10);
-		if (!errno && !*end)
-			return e->base + number;
-	}
+				     sizeof(buf));
+	if (n > 0 && ovl_mark_number(buf, (size_t)n, &number) == 0)
+		return e->base + number;
 	return e->base + ovl_lower_number(e->upper_batch, st->st_ino);
 }
 

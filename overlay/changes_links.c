@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "overlay/changes_private.h"
+#include "overlay/mark.h"
 
 /* Deeper than any path that a layer can hold. */
 #define DEPTH_MAX 2100
@@ -25,7 +26,6 @@ int ovl_links_read(struct ovl_links *l, int links_fd)
 	int fd = ovl_sys_open(links_fd, ".", O_RDONLY | O_DIRECTORY, 0);
 	struct dirent *de;
 	uint64_t *more;
-	char *end;
 
 	if (fd < 0)
 		return fd;
@@ -47,9 +47,7 @@ int ovl_links_read(struct ovl_links *l, int links_fd)
 		if (!more)
 			return -ENOMEM;
 		l->numbers = more;
-		errno = 0;
-		more[l->n_numbers] = strtoull(de->d_name, &end, 10);
-		if (!errno && !*end)
+		if (ovl_mark_number(de->d_name, strlen(de->d_name), &more[l->n_numbers]) == 0)
 			l->n_numbers++;
 	}
 	if (errno)

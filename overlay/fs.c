@@ -232,7 +232,7 @@ static int fs_open(const struct ovl_config *c, struct ovl_fs **ret, struct err *
 	pthread_mutex_init(&fs->pass.lock, NULL);
 	pthread_cond_init(&fs->copy_done, NULL);
 	fs->fds = ovl_real_cache_new(dirfds_max());
-	fs->numbers = ovl_numbers_new((unsigned int)c->n_lowers + 1);
+	fs->numbers = ovl_numbers_new((unsigned int)c->n_lowers + 1, c->batch_size);
 	fs->listings = ovl_listings_new();
 	r = ovl_table_init(&fs->table);
 	if (r < 0 || !fs->fds || !fs->numbers || !fs->listings)

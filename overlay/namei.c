@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "overlay/mark.h"
 #include "overlay/ops.h"
 #include "overlay/whiteout.h"
 
@@ -16,17 +17,17 @@
 
 int ovl_origin_get(struct ovl_fs *fs, int fd, const char *name, uint64_t *ret)
 {
-	char buf[24], *end;
-	ssize_t n = ovl_sys_getxattr(fd, name, fs->mark[OVL_MARK_ORIGIN], buf, sizeof(buf) - 1);
+	char buf[24];
+	ssize_t n = ovl_sys_getxattr(fd, name, fs->mark[OVL_MARK_ORIGIN], buf, sizeof(buf));
+	uint64_t number;
 
 	if (n < 0)
-		return n == -ENOTSUP ? -ENODATA : (int)n;
-	buf[n] = '\0';
-	errno = 0;
-	*ret = strtoull(buf, &end, 10);
+		return n == -ENOTSUP || n == -ERANGE ? -ENODATA : (int)n;
 	/* Only numbers of our own batches: anything else is not ours to believe. */
-	if (errno || end == buf || *end || *ret >> 32 > fs->upper_batch + 1)
+	if (ovl_mark_number(buf, (size_t)n, &number) < 0 ||
+	    number >> 32 > fs->upper_batch + OVL_DYNAMIC_BATCHES)
 		return -ENODATA;
+	*ret = number;
 	return 0;
 }
 
@@ -48,19 +49,10 @@ int ovl_origin_set(struct ovl_fs *fs, int fd, const char *name, uint64_t number,
 
 int ovl_nlink_get(struct ovl_fs *fs, int fd, const char *name, nlink_t real)
 {
-	char buf[24], *end;
-	ssize_t n = ovl_sys_getxattr(fd, name, fs->mark[OVL_MARK_NLINK], buf, sizeof(buf) - 1);
-	long v;
+	char buf[24];
+	ssize_t n = ovl_sys_getxattr(fd, name, fs->mark[OVL_MARK_NLINK], buf, sizeof(buf));
 
-	/* The entry in work/links is one of the real ones. */
-	if (n < 2)
-		return real > 1 ? (int)real - 1 : 1;
-	buf[n] = '\0';
-	v = strtol(buf + 1, &end, 10);
-	if (*end || v > INT32_MAX || v < INT32_MIN)
-		v = buf[0] == 'U' ? -1 : (long)real;
-	v = buf[0] == 'U' ? (long)real + v : v;
-	return v < 1 ? 1 : (int)v;
+	return ovl_mark_nlink(buf, n > 0 ? (size_t)n : 0, real);
 }
 
 bool ovl_is_impure(struct ovl_fs *fs, struct ovl_node *dir)

@@ -84,7 +84,9 @@ int ovl_node_dirfd_locked(struct ovl_fs *fs, struct ovl_node *n, struct ovl_dirf
 int ovl_node_dirfd(struct ovl_fs *fs, struct ovl_node *n, struct ovl_dirfd **ret) OVL_MUST;
 
 /* number.c: numbers that do not fit their batch, and the copied-up hard links. */
-struct ovl_numbers *ovl_numbers_new(unsigned int dynamic_batch); /* NULL: no memory */
+#define OVL_DYNAMIC_BATCHES 2 /* when the first is used up, the second goes on */
+/* @size: how many numbers of a batch are given out; 0: all 2^32. NULL: no memory. */
+struct ovl_numbers *ovl_numbers_new(unsigned int dynamic_batch, uint64_t size);
 void ovl_numbers_free(struct ovl_numbers *m);
 /* The number of host inode @ino in @batch; @foreign: it is on another device than the batch's own.
  */

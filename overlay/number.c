@@ -33,6 +33,7 @@ struct ovl_numbers {
 	atomic_size_t n_origins; /* 0 as a rule: then nobody takes the lock */
 	uint64_t next; /* under lock: the next dynamic number */
 	uint64_t first, end; /* of the dynamic numbers */
+	uint64_t size; /* of a batch */
 	uint64_t kept; /* under lock: the file says that those below may be on disk */
 	int work_fd; /* borrowed; -1: nothing is written down */
 	bool sync;
@@ -41,8 +42,6 @@ struct ovl_numbers {
 #define NUMBERS "numbers" /* in work/ */
 /* Dynamic numbers of one mount that are written down come in at most so many writes less. */
 #define KEPT_STEP 4096
-/* Two batches: when the first is used up, the second goes on. */
-#define DYNAMIC_BATCHES 2
 
 static size_t slot(const struct map *m, uint64_t a, uint64_t b)
 {
@@ -110,14 +109,15 @@ static void map_release(struct map *m)
 	free(m->buckets);
 }
 
-struct ovl_numbers *ovl_numbers_new(unsigned int dynamic_batch)
+struct ovl_numbers *ovl_numbers_new(unsigned int dynamic_batch, uint64_t size)
 {
 	struct ovl_numbers *m = calloc(1, sizeof(*m));
 
 	if (!m)
 		return NULL;
 	m->first = m->next = m->kept = ((uint64_t)dynamic_batch << 32) + 1;
-	m->end = ((uint64_t)dynamic_batch + DYNAMIC_BATCHES) << 32;
+	m->end = ((uint64_t)dynamic_batch + OVL_DYNAMIC_BATCHES) << 32;
+	m->size = size ? size : UINT64_C(1) << 32;
 	m->work_fd = -1;
 	pthread_mutex_init(&m->lock, NULL);
 	return m;
@@ -136,6 +136,8 @@ void ovl_numbers_free(struct ovl_numbers *m)
 
 static int take_locked(struct ovl_numbers *m, uint64_t *ret)
 {
+	if ((m->next & UINT32_MAX) >= m->size)
+		m->next = ((m->next >> 32) + 1) << 32;
 	if (m->next >= m->end)
 		return -EOVERFLOW;
 	*ret = m->next++;

@@ -24,6 +24,7 @@ struct ovl_config {
 	char *work; /* same file system as upper */
 	uint64_t ino_batch; /* first of the batches of 2^32 numbers this overlay owns
 			       (docs/SEMANTICS.md) */
+	uint64_t batch_size; /* for tests: numbers that a batch of them gives out; 0: all */
 	bool read_only;
 	bool redirect_dir; /* write redirects when a merged directory is renamed (always read) */
 	bool redirect_set; /* the user chose */

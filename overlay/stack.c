@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "overlay/mark.h"
 
 #define NAME_LEN_MAX 255
 
@@ -34,13 +35,6 @@ static int dirset_add(struct ovl_dirset *d, struct ovl_found *f)
 	return 0;
 }
 
-/* One component of a redirect: a name, not a way out. */
-static bool is_plain_name(const char *s, size_t len)
-{
-	return len > 0 && len <= NAME_LEN_MAX && !(len == 1 && s[0] == '.') &&
-	       !(len == 2 && s[0] == '.' && s[1] == '.');
-}
-
 /*
  * Looks @path ("/a/b": from the root of the layer) up in one layer. -ENOENT: not there, go on
  * below; a whiteout or opaque directory on the way ends the search, which @f->flags says.
@@ -57,7 +51,7 @@ static int lookup_path(struct ovl_obj *root, const char *path, struct ovl_found 
 		size_t len = (size_t)(end - start);
 		char name[NAME_LEN_MAX + 1];
 
-		if (!is_plain_name(start, len)) {
+		if (!ovl_mark_is_name(start, len)) {
 			r = -EIO;
 			break;
 		}
@@ -99,25 +93,9 @@ struct search {
 /* Where an object says that the layers below have it: a name beside ->path, or from the roots. */
 static int follow_redirect(struct search *q, const char *redirect)
 {
-	const char *slash = q->absolute ? strrchr(q->path, '/') : NULL;
-	size_t keep = slash ? (size_t)(slash - q->path) + 1 : 0;
-	char *next;
-
 	if (q->stack->nofollow)
 		return -EPERM;
-	if (redirect[0] == '/')
-		keep = 0;
-	else if (strchr(redirect, '/') || !is_plain_name(redirect, strlen(redirect)))
-		return -EIO;
-	next = malloc(keep + strlen(redirect) + 1);
-	if (!next)
-		return -ENOMEM;
-	memcpy(next, q->path, keep);
-	strcpy(next + keep, redirect);
-	free(q->path);
-	q->path = next;
-	q->absolute = next[0] == '/';
-	return 0;
+	return ovl_mark_redirect(&q->path, redirect, &q->absolute);
 }
 
 /* What one layer has, into the result. 1: nothing below it counts. */

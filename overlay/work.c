@@ -14,6 +14,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "overlay/fs.h"
+#include "overlay/mark.h"
 #include "overlay/node.h"
 #include "overlay/ops.h"
 
@@ -158,19 +159,18 @@ static int sweep(int work_fd)
 
 static int load_place(struct ovl_fs *fs, const char *name, uint64_t number)
 {
-	unsigned long long foreign, ino;
-	unsigned int batch;
+	struct ovl_place p;
 	char text[64];
-	ssize_t n = ovl_sys_getxattr(fs->links_fd, name, fs->mark[OVL_MARK_PLACE], text,
-				     sizeof(text) - 1);
+	ssize_t n =
+		ovl_sys_getxattr(fs->links_fd, name, fs->mark[OVL_MARK_PLACE], text, sizeof(text));
 
 	/* symlinks and special files of an ordinary user have none */
 	if (n < 0)
-		return n == -ENODATA || n == -EOPNOTSUPP || n == -EPERM ? 0 : (int)n;
-	text[n] = '\0';
-	if (sscanf(text, "%u:%llx:%llu", &batch, &foreign, &ino) != 3)
+		return n == -ENODATA || n == -EOPNOTSUPP || n == -EPERM || n == -ERANGE ? 0
+											: (int)n;
+	if (ovl_mark_place(text, (size_t)n, &p) < 0)
 		return 0;
-	return ovl_number_restore(fs->numbers, batch, ino, (dev_t)foreign, number);
+	return ovl_number_restore(fs->numbers, p.batch, p.ino, p.foreign, number);
 }
 
 /*
@@ -183,7 +183,6 @@ static int load_links(struct ovl_fs *fs)
 	struct dirent *de;
 	struct stat st;
 	uint64_t number;
-	char *end;
 	int r = 0, fd = ovl_sys_open(fs->links_fd, ".", O_RDONLY | O_DIRECTORY, 0);
 
 	if (fd < 0)
@@ -194,9 +193,7 @@ static int load_links(struct ovl_fs *fs)
 		return -ENOMEM;
 	}
 	while (r == 0 && (de = readdir(d))) {
-		errno = 0;
-		number = strtoull(de->d_name, &end, 10);
-		if (errno || end == de->d_name || *end)
+		if (ovl_mark_number(de->d_name, strlen(de->d_name), &number) < 0)
 			continue;
 		r = ovl_sys_stat(fs->links_fd, de->d_name, &st);
 		if (r == 0)

@@ -23,6 +23,7 @@ static char top[] = "/tmp/test-overlay-XXXXXX";
 static int top_fd = -1;
 static struct ovl_fs *fs;
 static struct ovl_cred cred;
+static uint64_t batch_size; /* of the next opening; 0: what it always is */
 
 static void put_file(const char *path, const char *text, mode_t mode)
 {
@@ -47,6 +48,7 @@ static void open_fs_with(unsigned int n_lowers, bool redirect)
 			       .upper = up,
 			       .work = work,
 			       .redirect_dir = redirect,
+			       .batch_size = batch_size,
 			       .volatile_ = true};
 	struct err err = ERR_INIT;
 
@@ -88,6 +90,7 @@ static void setup(void)
 static void teardown(void)
 {
 	ovl_fault_set(0, 0);
+	batch_size = 0;
 	ovl_fs_close(fs);
 	fs = NULL;
 	(void)close(top_fd);
@@ -745,6 +748,65 @@ START_TEST(test_acl)
 }
 END_TEST
 
+/* A batch of numbers is used up: the next one goes on, its marks are believed, and no other begins.
+ */
+START_TEST(test_batches)
+{
+	uint64_t n, last = 0;
+	int fd, r;
+
+	batch_size = 5;
+	open_fs_with(1, true);
+	for (unsigned int i = 0; (r = ovl_number_fresh(fs->numbers, &n)) == 0; i++) {
+		ck_assert_uint_lt(i, 9);
+		ck_assert_uint_gt(n, last);
+		ck_assert_uint_eq(n >> 32, fs->upper_batch + (i < 4 ? 1 : 2));
+		last = n;
+	}
+	ck_assert_int_eq(r, -EOVERFLOW);
+	ck_assert_uint_eq(last, ((uint64_t)fs->upper_batch + 2) << 32 | 4);
+	put_file("u/x", "x", 0600);
+	fd = openat(top_fd, "u", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(ovl_origin_set(fs, fd, "x", last, 0), 0);
+	ck_assert_int_eq(ovl_origin_get(fs, fd, "x", &n), 0);
+	ck_assert_uint_eq(n, last);
+	/* what is no number of ours is not believed */
+	ck_assert_int_eq(ovl_sys_setxattr(fd, "x", fs->mark[OVL_MARK_ORIGIN], "17179869184", 11, 0),
+			 0);
+	ck_assert_int_eq(ovl_origin_get(fs, fd, "x", &n), -ENODATA);
+	(void)close(fd);
+}
+END_TEST
+
+/* What is forgotten is freed, however often it is looked up; what is known is small. */
+START_TEST(test_forget_frees)
+{
+	enum { MALLOC = 16, BUCKETS = 2 };
+	const char *many = getenv("SNAP_TEST_LOOKUPS");
+	unsigned long rounds = many ? strtoul(many, NULL, 10) : 20000;
+	struct ovl_node *dir, *n;
+	struct stat st;
+	size_t before;
+
+	ck_assert_uint_le(sizeof(struct ovl_node) + sizeof(struct ovl_obj) + 4 * MALLOC +
+				  BUCKETS * sizeof(void *),
+			  300);
+	open_fs_with(1, true);
+	dir = get("d");
+	before = fs->table.count;
+	for (unsigned long i = 0; i < rounds; i++) {
+		ck_assert_int_eq(ovl_lookup(fs, dir, "a", &n, &st), 0);
+		ck_assert_uint_eq(fs->table.count, before + 1);
+		ck_assert_int_eq(ovl_lookup(fs, dir, "none", &n, &st), -ENOENT);
+		ovl_node_forget(fs, n, 1);
+		ck_assert_uint_eq(fs->table.count, before);
+	}
+	put(dir);
+	ck_assert_uint_eq(fs->table.count, 1);
+}
+END_TEST
+
 START_TEST(test_work_is_swept)
 {
 	cleanup_close int other = -1;
@@ -785,6 +847,8 @@ int main(void)
 	tcase_add_test(t, test_depth);
 	tcase_add_loop_test(t, test_faults, 0, 6);
 	tcase_add_test(t, test_work_is_swept);
+	tcase_add_test(t, test_batches);
+	tcase_add_test(t, test_forget_frees);
 	suite_add_tcase(s, t);
 	t = tcase_create("parts");
 	tcase_add_test(t, test_override);
