@@ -59,17 +59,18 @@ static int is_chain(const struct stack_of *s, const char *ref, struct err *err)
 	return r < 0 ? err_set(err, r, "chain id") : strcmp(chain.text, ref) == 0;
 }
 
-/* 1: @ret has the layers of the chain, all of which are in the store. */
+/*
+ * 1: @ret has the layers of the chain, all of which are in the store; lazy ones are: what merges
+ * and mounts them needs their indexes, and what is read comes then.
+ */
 static int find_layers(struct snap_store *store, const char *ref, struct stack_of *ret,
 		       struct err *err)
 {
 	struct db_rows *rows cleanup_db_rows = NULL;
 	char manifest[DIGEST_TEXT_MAX + 1] = "";
-	bool skip = false;
 	int r = db_query(store->db,
-			 "SELECT m.manifest, l.id, l.diff_id, l.state = 'complete' FROM"
-			 " manifest_layers m JOIN layers l ON l.id = m.layer ORDER BY m.manifest,"
-			 " m.pos",
+			 "SELECT m.manifest, l.id, l.diff_id FROM manifest_layers m JOIN layers l"
+			 " ON l.id = m.layer ORDER BY m.manifest, m.pos",
 			 DB_NONE, &rows, err);
 
 	while (r >= 0 && (r = db_next(rows, err)) > 0) {
@@ -78,11 +79,7 @@ static int find_layers(struct snap_store *store, const char *ref, struct stack_o
 		if (!of || strcmp(of, manifest) != 0) {
 			(void)snprintf(manifest, sizeof(manifest), "%s", of ? of : "");
 			ret->n = 0;
-			skip = false;
 		}
-		skip = skip || db_col_int(rows, 3) == 0;
-		if (skip)
-			continue;
 		r = push(ret, rows, err);
 		if (r == 0)
 			r = is_chain(ret, ref, err);

@@ -266,6 +266,7 @@ server_pid() { # of what is mounted at m
 	done
 	return 1
 }
+mounted_again() { other --quiet mount k m 2>/dev/null; } # the kernel may not know of the server's end yet
 # Everything that can go wrong, at random: what is read is right or an error, and what is said to be here is.
 test_random() {
 	local seed=${SNAP_LAZY_SEED:-$((RANDOM * 32768 + RANDOM))} steps=${SNAP_LAZY_STEPS:-30} i n pid errors=0 kills=0
@@ -283,7 +284,7 @@ test_random() {
 		4 | 5) pid=$(filler_pid) && kill -9 "$pid" && kills=$((kills + 1)) ;;
 		6)
 			pid=$(server_pid) && kill -9 "$pid" && kills=$((kills + 1))
-			other --quiet mount k m
+			within 20 mounted_again
 			;;
 		7) other --quiet fsck ;;
 		8) other fill --serve --background ;;
