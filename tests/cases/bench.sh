@@ -66,3 +66,16 @@ test_builders_says_what_it_cannot_do() {
 	"$TESTS/../scripts/bench" builders --help >out && grep -q 'PART is one or more of' out || fail "$(cat out)"
 	is "$(find . -maxdepth 1 -name 'snap-bench-*')" '' 'folders that stay'
 }
+test_commit() {
+	local tool
+	python3 "$LIB/mklayer.py" small '[D("./"), D("a")] + many(60, lambda k: F("a/f%d" % k, hashlib.sha512(b"%d" % k).digest() * 30))'
+	"$TESTS/../scripts/bench" commit --bin "$(dirname "$(command -v snapfs)")" --images . --files 50 --runs 1 small >out 2>err || fail "bench commit: $(cat out err)"
+	grep -q '^50 changed files (0\.1 MB) in a container of small; medians of 1' out || fail "$(cat out)"
+	for tool in 'snap commit --image' 'tar c [|] pigz' 'umoci repack' 'buildah commit, fuse-overlayfs' 'buildah commit, overlayfs'; do
+		grep -qE "^  $tool +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9.]+ +([0-9.]+|-)$" out || fail "no row '$tool': $(cat out)"
+	done
+	is "$(grep -c '^  snap takes [0-9.]* times what ' out)" 4 'ratios'
+	is "$(find . -maxdepth 1 -name 'snap-bench-*')$(grep -c snap-bench /proc/self/mountinfo)" 0 'what stays'
+	refused 1 'only 60 files' "$TESTS/../scripts/bench" commit --images . --files 61 small
+	refused 1 'no layout' "$TESTS/../scripts/bench" commit --images . none
+}

@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 # images
 # kill -9 at any instant: what was told as done is there, the next command works without help, nothing is left over.
+# KILL_PULLS=N: how many pulls of the small image are killed (40; 500 for a thorough run).
 
 roll() { # WHAT: seeds the instants, and says with what (KILL_SEED=N repeats them)
 	RANDOM=${KILL_SEED:-$((SECONDS + $$ * 7 + $(date +%s) % 30000))}
@@ -81,7 +82,7 @@ test_pull() {
 	python3 "$LIB/mklayer.py" keep '[F("keep", "kept")]'
 	snap --quiet pull oci:keep:latest --name keep:1
 	small_image
-	pulls 40 small 11
+	pulls "${KILL_PULLS:-40}" small 11
 }
 test_pull_debian() {
 	roll pull_debian
