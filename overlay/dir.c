@@ -563,6 +563,7 @@ int ovl_clear_dir(struct ovl_fs *fs, struct ovl_node *parent, const char *name, 
 		r = ovl_sys_stat(d->fd, name, &st);
 	if (r < 0)
 		return r;
+	ovl_override_read(d->fd, name, fs->owner_xattr, &st);
 	ovl_temp_name(fs, temp);
 	r = ovl_sys_mkdir(fs->work_fd, temp, 0700);
 	if (r == 0)

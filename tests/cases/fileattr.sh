@@ -39,8 +39,7 @@ test_flags_of_the_upper() {
 	fi
 	down
 }
-test_immutable_and_append_only() {
-	root || skip 'only root sets them'
+test_immutable_and_append_only_as_root() {
 	mkdir -p lower/d lower/e && for i in a b c d/in e/in; do echo $i >lower/$i; done
 	local o
 	for o in noopen=1 noopen=0 passthrough=1 metacopy=on; do
@@ -96,8 +95,7 @@ test_immutable_and_append_only() {
 		rm -rf upper work # nothing in it is immutable
 	done
 }
-test_protected_in_a_lower_layer() {
-	root || skip 'only root sets them'
+test_protected_in_a_lower_layer_as_root() {
 	mkdir -p lower/d && echo a >lower/a && echo log >lower/log && echo in >lower/d/in
 	# a file system of the test's own: what is left behind could not be removed
 	mkdir fs && truncate -s 16M img && mkfs.ext4 -q img && mount -o loop img fs

@@ -131,8 +131,7 @@ test_hard_links() {
 	by_kernel kernel_sees
 }
 # What the kernel has written: also links to a file without data, which it makes
-test_the_kernels_uppers() {
-	root || skip 'only root mounts overlayfs'
+test_the_kernels_uppers_as_root() {
 	data
 	mkdir upper work mnt
 	kernel_writes() {
@@ -215,8 +214,7 @@ PY
 	down
 	is "$(find upper -type f | sort | paste -sd' ')" upper/d/in
 }
-test_capabilities_stay() {
-	root || skip 'only root sets them'
+test_capabilities_stay_as_root() {
 	data && cp lower/g lower/cap && setcap cap_net_raw+ep lower/cap
 	up
 	chmod 755 mnt/cap && chmod 755 mnt/g && setcap cap_net_raw+ep mnt/g
@@ -228,8 +226,7 @@ test_capabilities_stay() {
 	is "$(getcap mnt/cap mnt/g | wc -l)" 1 'a write takes them away'
 	down
 }
-test_chown_of_a_tree() {
-	root || skip 'only root gives files away'
+test_chown_of_a_tree_as_root() {
 	mkdir -p lower/{a,b,c}
 	local i
 	for i in a b c; do head -c 3000000 /dev/zero | tr '\0' x >lower/$i/big; done
