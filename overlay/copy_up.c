@@ -55,14 +55,15 @@ void ovl_temp_remove(struct ovl_fs *fs, const char *name)
 		(void)!io_remove_tree(fs->work_fd, name);
 }
 
-static int copy_xattr(struct ovl_fs *fs, const struct copy *c, const char *name)
+static int copy_xattr(struct ovl_fs *fs, const struct ovl_source *from, const char *temp,
+		      const char *name)
 {
 	cleanup_free char *value = NULL;
 	size_t len;
-	int r = ovl_source_xattr(&c->from, name, &value, &len);
+	int r = ovl_source_xattr(from, name, &value, &len);
 
 	if (r == 0)
-		r = ovl_sys_setxattr(fs->work_fd, c->temp, name, value, len, 0);
+		r = ovl_sys_setxattr(fs->work_fd, temp, name, value, len, 0);
 	/* What the upper cannot have is lost, but for what guards the file: as the kernel does it.
 	 */
 	if (r == -EOPNOTSUPP && strncmp(name, "system.posix_acl_", 17) != 0 &&
@@ -75,17 +76,17 @@ static int copy_xattr(struct ovl_fs *fs, const struct copy *c, const char *name)
 	return r;
 }
 
-static int copy_xattrs(struct ovl_fs *fs, const struct copy *c)
+int ovl_copy_xattrs(struct ovl_fs *fs, const struct ovl_source *from, const char *temp)
 {
 	cleanup_free char *names = NULL;
 	size_t len = 0;
-	int r = ovl_source_xattr(&c->from, NULL, &names, &len);
+	int r = ovl_source_xattr(from, NULL, &names, &len);
 
 	if (r < 0)
 		return r == -ENOTSUP ? 0 : r;
 	for (char *p = names; r == 0 && p < names + len; p += strlen(p) + 1)
 		if (!ovl_xattr_is_mark(p))
-			r = copy_xattr(fs, c, p);
+			r = copy_xattr(fs, from, temp, p);
 	return r;
 }
 
@@ -154,7 +155,7 @@ static int dress(struct ovl_fs *fs, const struct copy *c, ino_t ino)
 			      c->st.st_gid, c->st.st_mode & 07777);
 
 	if (r == 0)
-		r = copy_xattrs(fs, c);
+		r = ovl_copy_xattrs(fs, &c->from, c->temp);
 	if (r == 0)
 		r = ovl_origin_set(fs, fs->work_fd, c->temp, c->node->number, ino);
 	if (r == 0 && c->protection)

@@ -555,6 +555,7 @@ int ovl_rmdir(struct ovl_fs *fs, struct ovl_node *parent, const char *name)
 int ovl_clear_dir(struct ovl_fs *fs, struct ovl_node *parent, const char *name, uint64_t number)
 {
 	cleanup_dirfd struct ovl_dirfd *d = NULL;
+	struct ovl_source from;
 	char temp[24];
 	struct stat st;
 	int r = ovl_node_dirfd(fs, parent, &d);
@@ -564,11 +565,14 @@ int ovl_clear_dir(struct ovl_fs *fs, struct ovl_node *parent, const char *name, 
 	if (r < 0)
 		return r;
 	ovl_override_read(d->fd, name, fs->owner_xattr, &st);
+	from = (struct ovl_source){.fd = d->fd, .name = name};
 	ovl_temp_name(fs, temp);
 	r = ovl_sys_mkdir(fs->work_fd, temp, 0700);
 	if (r == 0)
 		r = ovl_set_owner(fs, fs->work_fd, temp, S_IFDIR, st.st_uid, st.st_gid,
 				  st.st_mode & 07777);
+	if (r == 0)
+		r = ovl_copy_xattrs(fs, &from, temp);
 	if (r == 0)
 		r = ovl_sys_setxattr(fs->work_fd, temp, fs->mark[OVL_MARK_OPAQUE], "y", 1, 0);
 	/* Should it stay, it is the directory that it was. */

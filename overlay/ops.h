@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 #include "overlay/node.h"
+#include "overlay/source.h"
 
 /*
  * ops - what a request asks of the engine, one function each: 0 or -errno, and
@@ -86,6 +87,8 @@ unsigned int ovl_protection(struct ovl_node *n);
 #define OVL_COPY_META (UINT64_MAX - 1) /* all, but a file's data may stay below */
 /* After it @n and its parents are in the upper, with the first @keep bytes of its data. -EROFS. */
 int ovl_copy_up(struct ovl_fs *fs, struct ovl_node *n, uint64_t keep) OVL_MUST;
+/* What @from has of xattrs, without marks, to @temp in work/work. */
+int ovl_copy_xattrs(struct ovl_fs *fs, const struct ovl_source *from, const char *temp) OVL_MUST;
 /*
  * Before the name @name in @parent of a file with hard links goes: sees to it that the name is one
  * of the upper's and that the inode's link count goes with it.
