@@ -216,9 +216,7 @@ static int fs_open(const struct ovl_config *c, struct ovl_fs **ret, struct err *
 	fs->no_acl = c->no_acl || c->no_xattrs;
 	fs->uid = geteuid();
 	fs->gid = getegid();
-	fs->owner_xattr = c->owner_xattr ? c->owner_xattr
-			  : fs->uid != 0 ? OVL_XATTR_OVERRIDE
-					 : NULL;
+	fs->owner_xattr = c->owner_xattr ? c->owner_xattr : ovl_override_needed();
 	fs->owner_always = c->owner_xattr;
 	fs->base = c->ino_batch << 32;
 	fs->upper_batch = (unsigned int)c->n_lowers;
