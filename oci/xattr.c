@@ -21,7 +21,7 @@ enum oci_xattr_verdict oci_xattr_judge(const char *name, unsigned int mode, cons
 	if (strcmp(name, "security.selinux") == 0)
 		return OCI_XATTR_DROP;
 	if (ovl_xattr_is_private(name) || strncmp(name, "trusted.snap.", 13) == 0) {
-		*ret_why = "it is a union's own mark";
+		*ret_why = "a union, or a file system, keeps its own books in it";
 		return OCI_XATTR_WARN;
 	}
 	if (strcmp(name, OCI_ACL_ACCESS) == 0 || strcmp(name, OCI_ACL_DEFAULT) == 0)

@@ -31,11 +31,12 @@ bool ovl_xattr_is_private(const char *name)
 {
 	/*
 	 * user.rootlesscontainers is not among them: it is how other tools keep
-	 * an owner they could not set, so it belongs to the contents.
+	 * an owner they could not set, so it belongs to the contents. XFS shows an
+	 * ACL a second time, under its own name for it.
 	 */
 	static const char *const prefixes[] = {
 		OVL_XATTR_TRUSTED,	   OVL_XATTR_USER,  "user.fuseoverlayfs.",
-		"security.fuseoverlayfs.", "trusted.snap.",
+		"security.fuseoverlayfs.", "trusted.snap.", "trusted.SGI_ACL_",
 	};
 
 	for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)

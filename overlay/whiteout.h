@@ -36,5 +36,6 @@ enum ovl_wh_kind {
 enum ovl_wh_kind ovl_wh_classify(const char *name, size_t len, const char **ret_name,
 				 size_t *ret_len);
 
-/* An xattr by which a union or a container tool keeps its own books: never part of an image. */
+/* An xattr by which a union, a container tool or XFS keeps its own books: never part of an image.
+ */
 bool ovl_xattr_is_private(const char *name);

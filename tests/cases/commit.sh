@@ -142,3 +142,21 @@ test_commit_as_a_snapshot() {
 	treecmp --ignore dir-mtime saw mnt2
 	snap umount mnt2
 }
+# XFS shows an ACL a second time, under a name of its own: no part of what a container wrote.
+test_acls_on_xfs() {
+	truncate -s 512M image
+	mkfs.xfs -q image
+	mkdir fs
+	mount -o loop image fs
+	export SNAP_ROOT=$PWD/fs/store
+	parent
+	enter c localhost/base:1 mnt
+	setfacl -m u:1000:r mnt/etc/conf
+	is "$(getfattr --absolute-names -d -m - mnt/etc/conf | grep -c SGI_ACL || :)" 0 'names of XFS in the mount'
+	! setfattr -n trusted.SGI_ACL_FILE -v x mnt/etc/conf 2>/dev/null || fail 'an ACL was set past the mapping of owners'
+	snap diff c --compression none -o layer.tar
+	snap umount mnt
+	is "$(grep -ac SGI_ACL layer.tar || :)" 0 'names of XFS in the layer'
+	grep -aq 'SCHILY.*acl' layer.tar || fail 'the layer has no ACL'
+	umount fs
+}

@@ -68,6 +68,7 @@ on_file_system() { # NAME
 	umount other
 }
 test_upper_on_ext4() { on_file_system ext4; }
+test_upper_on_xfs() { on_file_system xfs; }
 test_upper_on_btrfs() { on_file_system btrfs; }
 test_upper_on_tmpfs() { on_file_system tmpfs; }
 # files without their data in the upper

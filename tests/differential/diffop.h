@@ -78,6 +78,9 @@ struct result {
  */
 #define BIG_XATTR 300
 
+/* ACLs as XFS shows them a second time; by overlayfs for what is in its upper, by ours never. */
+#define DIFF_XFS_ACL "trusted.SGI_ACL_"
+
 struct side {
 	const char *name;
 	const char *command; /* mounts; %l %u %w %m */

@@ -312,10 +312,12 @@ static unsigned long compare(struct driver *d, const char *a, const char *b, uns
 	 * Engines may be asked to read either family of marks; ours reads and therefore escapes
 	 * both, the kernel only its own: a user's "user.overlay.x" has another name there.
 	 */
-	static const char *no_xattr[] = {"user.overlay."};
+	static const char *no_xattr[] = {DIFF_XFS_ACL, "user.overlay."};
 	struct treecmp_options opt = {.ignore = ignore,
 				      .limit = 10,
 				      .recent = &d->setup.start,
+				      .no_xattr = no_xattr,
+				      .n_no_xattr = 1,
 				      .out = quiet ? NULL : stdout};
 	cleanup_close int fd_a = open(a, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	cleanup_close int fd_b = open(b, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -325,8 +327,7 @@ static unsigned long compare(struct driver *d, const char *a, const char *b, uns
 		die("open %s or %s: %s", a, b, strerror(errno));
 	if (ignore & TREECMP_XATTR) { /* those */
 		opt.ignore &= ~(unsigned int)TREECMP_XATTR;
-		opt.no_xattr = no_xattr;
-		opt.n_no_xattr = 1;
+		opt.n_no_xattr = 2;
 	}
 	if (treecmp_run(fd_a, fd_b, &opt, &res) < 0)
 		res.differences++;

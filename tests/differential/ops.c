@@ -199,7 +199,8 @@ static long do_xattr(const struct setup *s, const char *link, const struct op *o
 
 		v = listxattr(link, list, sizeof(value));
 		for (char *p = list; v > 0 && p < list + v && n < 256; p += strlen(p) + 1)
-			names[n++] = p;
+			if (strncmp(p, DIFF_XFS_ACL, strlen(DIFF_XFS_ACL)) != 0)
+				names[n++] = p;
 		qsort(names, n, sizeof(names[0]), by_name);
 		for (unsigned int i = 0; i < n; i++)
 			say(r, " %.60s", names[i]);
@@ -262,6 +263,19 @@ static long do_unlink_open(struct side *side, const struct setup *s, const struc
 	return 0;
 }
 
+/*
+ * POSIX has two names for a target that is not empty: XFS says EEXIST, overlayfs that for what its
+ * upper alone has.
+ */
+static long do_rename(int root, const char *from, const char *to, unsigned int flags)
+{
+	long v = renameat2(root, from, root, to, flags);
+
+	if (v < 0 && errno == EEXIST && !(flags & 1)) /* RENAME_NOREPLACE */
+		errno = ENOTEMPTY;
+	return v;
+}
+
 /* A directory that is removed, or replaced by another one, while it is open. */
 static long do_rmdir_open(struct side *side, const struct setup *s, const struct op *op,
 			  struct result *r)
@@ -278,7 +292,7 @@ static long do_rmdir_open(struct side *side, const struct setup *s, const struct
 		return -1;
 	if (op->flags & 1) {
 		step(r, "mkdir", mkdirat(side->root, op->b, 0755));
-		gone = renameat(side->root, op->b, side->root, op->a);
+		gone = (int)do_rename(side->root, op->b, op->a, 0);
 	} else {
 		gone = unlinkat(side->root, op->a, AT_REMOVEDIR);
 	}
@@ -393,7 +407,7 @@ static long do_tree(struct side *side, const struct op *op)
 	case OP_UNLINK:
 		return unlinkat(root, op->a, 0);
 	case OP_RENAME:
-		return renameat2(root, op->a, root, op->b, op->flags);
+		return do_rename(root, op->a, op->b, op->flags);
 	case OP_LINK:
 		return linkat(root, op->a, root, op->b, 0);
 	case OP_SYMLINK:

@@ -66,15 +66,11 @@ END_TEST
 START_TEST(private_xattrs)
 {
 	static const char *const private[] = {
-		"trusted.overlay.opaque",
-		"trusted.overlay.redirect",
-		"user.overlay.origin",
-		"user.overlay.overlay.opaque",
-		"trusted.snap.implied",
-		"trusted.snap.link",
-		"user.fuseoverlayfs.opaque",
-		"user.containers.override_stat",
-		"user.fuseoverlayfs.override_stat",
+		"trusted.overlay.opaque",	 "trusted.overlay.redirect",
+		"user.overlay.origin",		 "user.overlay.overlay.opaque",
+		"trusted.snap.implied",		 "trusted.snap.link",
+		"trusted.SGI_ACL_FILE",		 "user.fuseoverlayfs.opaque",
+		"user.containers.override_stat", "user.fuseoverlayfs.override_stat",
 	};
 	static const char *const open[] = {
 		"user.mime_type",
