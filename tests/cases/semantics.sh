@@ -320,6 +320,36 @@ test_contents_and_modes() {
 	each contents
 }
 
+# what was removed while open stays so, whatever is then done with it (overlayfs brings the FIFO's name back)
+removed_while_open() {
+	python3 - <<'PY'
+import os
+os.chdir("mnt")
+for name, over in (("fifo", None), ("fifo2", "dir/new"), ("file", None), ("file2", "dir/new2")):
+    fd = os.open(name, os.O_RDWR | os.O_NONBLOCK | (os.O_TRUNC if over else 0))
+    if over:
+        os.rename(over, name)
+    else:
+        os.unlink(name)
+    os.fchmod(fd, 0o604)
+    os.utime(fd, (1, 2))
+    assert os.fstat(fd).st_mode & 0o777 == 0o604 and os.fstat(fd).st_mtime == 2
+    assert (name in os.listdir(".")) == (over is not None), (name, os.listdir("."))
+    if over:
+        assert os.stat(name).st_mode & 0o777 == 0o644 and open(name).read() == "new\n"
+    os.close(fd)
+assert sorted(os.listdir(".")) == ["dir", "fifo2", "file2"] and os.listdir("dir") == []
+PY
+	down
+	up "$(lowers "$kind")"
+	is "$(ls mnt | paste -sd' ')" 'dir fifo2 file2' 'after a remount'
+}
+test_what_was_removed_while_open_stays_removed() {
+	mkdir -p lower/dir && mkfifo lower/fifo lower/fifo2 && echo old >lower/file && echo old >lower/file2
+	echo new >lower/dir/new && echo new >lower/dir/new2 && chmod 644 lower/dir/new*
+	each removed_while_open
+}
+
 # all layers are held open before mounting, so the mount point may cover any of them
 test_a_mount_point_above_its_layers() {
 	mkdir -p top/lower top/upper top/work && echo low >top/lower/a
