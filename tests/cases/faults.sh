@@ -20,6 +20,12 @@ test_kill() {
 test_more_kills() {
 	"$TOOLS/faults/faultop" --kill "${gaps[@]}" --part 1/2
 }
+# Files that are copied up without their data, and get them later; and these moved.
+test_metacopy() { "$TOOLS/faults/faultop" --calls --metacopy "${gaps[@]}" --part 0/2; }
+test_more_metacopy() { "$TOOLS/faults/faultop" --calls --metacopy "${gaps[@]}" --part 1/2; }
+test_metacopy_memory() { "$TOOLS/faults/faultop" --memory --metacopy "${gaps[@]}"; }
+test_metacopy_kill() { "$TOOLS/faults/faultop" --kill --metacopy "${gaps[@]}" --part 0/2; }
+test_more_metacopy_kills() { "$TOOLS/faults/faultop" --kill --metacopy "${gaps[@]}" --part 1/2; }
 # A full disk: the copy-up of a file that does not fit says so, and the file stays as it was.
 test_disk_full() {
 	mkdir low small mnt

@@ -7,8 +7,10 @@
  * directory. With --kill the process ends at the n-th call instead: then before or after, nothing
  * between.
  *
- *	faultop [--calls | --memory | --kill] [--stays] [--options O] [--part I/N]
+ *	faultop [--calls | --memory | --kill] [--stays] [--options O] [--metacopy] [--part I/N]
  *	        [--except SCENE]... [SCENE...]
+ *
+ * --metacopy: the mounts have metacopy=on, and only scenes that this changes are played.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -30,6 +32,7 @@
 enum mode { CALLS, MEMORY, KILL };
 static enum mode mode;
 static bool stays;
+static unsigned int only; /* scenes with these flags */
 static const char *options = "";
 static unsigned int failures, faulted, kernel_checks;
 
@@ -286,7 +289,7 @@ static unsigned int n_excepted;
 
 static bool chosen(const struct scene *s, char **names)
 {
-	if (s->flags & SCENE_ROOT && geteuid() != 0)
+	if ((s->flags & SCENE_ROOT && geteuid() != 0) || (s->flags & only) != only)
 		return false;
 	for (unsigned int i = 0; i < n_excepted; i++)
 		if (strcmp(excepted[i], s->name) == 0)
@@ -300,10 +303,15 @@ static bool chosen(const struct scene *s, char **names)
 int main(int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{"calls", no_argument, NULL, 'c'},	{"except", required_argument, NULL, 'x'},
-		{"memory", no_argument, NULL, 'm'},	{"kill", no_argument, NULL, 'k'},
-		{"stays", no_argument, NULL, 's'},	{"options", required_argument, NULL, 'o'},
-		{"part", required_argument, NULL, 'p'}, {NULL, 0, NULL, 0},
+		{"calls", no_argument, NULL, 'c'},
+		{"except", required_argument, NULL, 'x'},
+		{"memory", no_argument, NULL, 'm'},
+		{"kill", no_argument, NULL, 'k'},
+		{"stays", no_argument, NULL, 's'},
+		{"options", required_argument, NULL, 'o'},
+		{"part", required_argument, NULL, 'p'},
+		{"metacopy", no_argument, NULL, 'M'},
+		{NULL, 0, NULL, 0},
 	};
 	unsigned int part = 0, parts = 1, played = 0;
 	char **names;
@@ -320,11 +328,15 @@ int main(int argc, char **argv)
 			stays = true;
 		else if (opt == 'o')
 			options = optarg;
+		else if (opt == 'M')
+			only = SCENE_BARE;
 		else if (opt == 'x' && n_excepted < 32)
 			excepted[n_excepted++] = optarg;
 		else if (opt != 'p' || sscanf(optarg, "%u/%u", &part, &parts) != 2 || parts == 0)
 			return 2;
 	}
+	if (only & SCENE_BARE)
+		options = "metacopy=on";
 	names = argv + optind; /* before the mounts' own use of getopt */
 	(void)umask(022);
 	scene_lower("low");

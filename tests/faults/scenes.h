@@ -40,7 +40,10 @@ struct scene {
 	struct step op;
 	unsigned int flags;
 };
-enum { SCENE_ROOT = 1 }; /* only root may */
+enum {
+	SCENE_ROOT = 1, /* only root may */
+	SCENE_BARE = 2, /* with metacopy a file is copied up without its data, or gets them */
+};
 
 extern const struct scene scenes[];
 extern const size_t n_scenes;
