@@ -2,6 +2,8 @@
 #include "overlay/stack.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,18 +37,49 @@ static int dirset_add(struct ovl_dirset *d, struct ovl_found *f)
 	return 0;
 }
 
-/*
- * Looks @path ("/a/b": from the root of the layer) up in one layer. -ENOENT: not there, go on
- * below; a whiteout or opaque directory on the way ends the search, which @f->flags says.
- */
-static int lookup_path(struct ovl_obj *root, const char *path, struct ovl_found *f)
+/* A look-up under way: by @path, which begins as a name and changes with each redirect. */
+struct search {
+	const struct ovl_stack *stack;
+	enum ovl_want want;
+	char *path; /* owned */
+	bool absolute; /* from the roots of the layers */
+};
+
+/* In @path the directory before its last @rest bytes is elsewhere below: @redirect says where. */
+static int redirect_on_way(char **path, size_t rest, const char *redirect)
 {
+	size_t len = strlen(*path) - rest;
+	cleanup_free char *dir = strndup(*path, len);
+	bool absolute = true;
+	char *next;
+	int r = dir ? ovl_mark_redirect(&dir, redirect, &absolute) : -ENOMEM;
+
+	if (r < 0)
+		return r;
+	if (strlen(dir) + rest > PATH_MAX)
+		return -EIO;
+	if (asprintf(&next, "%s%s", dir, *path + len) < 0)
+		return -ENOMEM;
+	free(*path);
+	*path = next;
+	return 0;
+}
+
+/*
+ * Looks ->path ("/a/b": from the root of the layer) up in one layer. -ENOENT: not there, go on
+ * below; a whiteout or opaque directory on the way ends the search, which @f->flags says. What
+ * directories on the way say of where they are below is in ->path afterwards.
+ */
+static int lookup_path(struct search *q, struct ovl_obj *root, struct ovl_found *f)
+{
+	cleanup_free char *way = strdup(q->path);
 	struct ovl_obj *dir = ovl_obj_ref(root);
+	const char *path = way;
 	bool opaque = false;
-	int r = -EIO;
+	int r = way ? -EIO : -ENOMEM;
 
 	memset(f, 0, sizeof(*f));
-	while (*path == '/') {
+	while (path && *path == '/') {
 		const char *start = path + 1, *end = strchrnul(start, '/');
 		size_t len = (size_t)(end - start);
 		char name[NAME_LEN_MAX + 1];
@@ -66,10 +99,12 @@ static int lookup_path(struct ovl_obj *root, const char *path, struct ovl_found 
 			ovl_found_release(f);
 			f->flags = OVL_FOUND_WHITEOUT;
 		}
-		if (r < 0 || f->flags & OVL_FOUND_WHITEOUT)
+		if (r < 0 || f->flags & OVL_FOUND_WHITEOUT || !*path)
 			break;
 		opaque |= f->flags & OVL_FOUND_OPAQUE;
-		if (!*path)
+		if (f->redirect)
+			r = redirect_on_way(&q->path, strlen(path), f->redirect);
+		if (r < 0)
 			break;
 		ovl_obj_unref(dir);
 		dir = ovl_obj_ref(f->obj);
@@ -79,16 +114,11 @@ static int lookup_path(struct ovl_obj *root, const char *path, struct ovl_found 
 		ovl_found_release(f);
 	else if (opaque)
 		f->flags |= OVL_FOUND_OPAQUE;
-	return r;
+	if (r != -ENOENT || !opaque)
+		return r;
+	f->flags = OVL_FOUND_WHITEOUT;
+	return 0;
 }
-
-/* A look-up under way: by @path, which begins as a name and changes with each redirect. */
-struct search {
-	const struct ovl_stack *stack;
-	enum ovl_want want;
-	char *path; /* owned */
-	bool absolute; /* from the roots of the layers */
-};
 
 /* Where an object says that the layers below have it: a name beside ->path, or from the roots. */
 static int follow_redirect(struct search *q, const char *redirect)
@@ -140,8 +170,7 @@ static int search(struct search *q, struct ovl_obj *const *dirs, size_t n, struc
 		i++;
 		if (dir->layer->batch >= below)
 			continue;
-		r = q->absolute ? lookup_path(dir, q->path, &f)
-				: ovl_lower_lookup(dir, q->path, &f);
+		r = q->absolute ? lookup_path(q, dir, &f) : ovl_lower_lookup(dir, q->path, &f);
 		if (r == -ENOENT)
 			continue;
 		if (r < 0 || f.flags & OVL_FOUND_WHITEOUT)

@@ -350,6 +350,35 @@ test_what_was_removed_while_open_stays_removed() {
 	each removed_while_open
 }
 
+# what moved in one mount has children that move in the next, over the first one's upper
+test_moves_in_several_layers() {
+	mkdir -p lower/dir/pop lower/empty lower/x/pop
+	echo a >lower/dir/a && echo b >lower/dir/pop/b && echo hidden >lower/x/pop/hidden
+	local kind base
+	for kind in dir index; do
+		base=$(lowers $kind)
+		rm -rf upper work one two three
+		up "$base"
+		mv mnt/dir mnt/empty/dir
+		rm -r mnt/x && mkdir mnt/x
+		down && mv upper one && rm -rf work
+		up "$PWD/one:$base"
+		mv mnt/empty/dir/pop mnt/empty/pop
+		mkdir mnt/x/pop && echo c >mnt/x/pop/c
+		down && mv upper two && rm -rf work
+		up "$PWD/two:$PWD/one:$base"
+		is "$(cd mnt && find . | LC_ALL=C sort | paste -sd' ')" \
+			'. ./empty ./empty/dir ./empty/dir/a ./empty/pop ./empty/pop/b ./x ./x/pop ./x/pop/c'
+		mv mnt/empty/dir mnt/again && mv mnt/empty/pop mnt/again/pop2 && mv mnt/x/pop mnt/y
+		down && mv upper three && rm -rf work
+		up "$PWD/three:$PWD/two:$PWD/one:$base"
+		is "$(cd mnt && find . | LC_ALL=C sort | paste -sd' ')" \
+			'. ./again ./again/a ./again/pop2 ./again/pop2/b ./empty ./x ./y ./y/c'
+		is "$(cat mnt/again/pop2/b mnt/y/c | paste -sd' ')" 'b c'
+		down
+	done
+}
+
 # all layers are held open before mounting, so the mount point may cover any of them
 test_a_mount_point_above_its_layers() {
 	mkdir -p top/lower top/upper top/work && echo low >top/lower/a
