@@ -12,6 +12,7 @@
 #include "base/io.h"
 #include "overlay/namei.h"
 #include "overlay/ops.h"
+#include "overlay/pin.h"
 #include "overlay/quota.h"
 #include "overlay/record.h"
 #include "overlay/source.h"
@@ -261,13 +262,9 @@ static int place_locked(struct ovl_fs *fs, const struct copy *c, unsigned int fl
 		r = ovl_node_dirfd_locked(fs, n->at.parent, &d);
 		return r == 0 ? place_in(d->fd, fs, c->temp, n->at.name, flags) : r;
 	}
-	r = ovl_sys_open(fs->work_fd, c->temp, O_PATH, 0);
+	r = ovl_pin_temp_locked(fs, n, c->temp);
 	if (r < 0)
 		return r;
-	if (n->pin >= 0)
-		(void)close(n->pin);
-	n->pin = r;
-	ovl_temp_remove(fs, c->temp);
 	ovl_origins_remove(fs->numbers, n->upper_ino);
 	return 0;
 }

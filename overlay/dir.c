@@ -11,6 +11,7 @@
 #include "base/io.h"
 #include "overlay/namei.h"
 #include "overlay/ops.h"
+#include "overlay/pin.h"
 #include "overlay/quota.h"
 #include "overlay/whiteout.h"
 
@@ -263,22 +264,18 @@ static int finish_tmpfile(struct ovl_fs *fs, struct create *c, struct ovl_node *
 {
 	struct ovl_node *n;
 	struct stat st;
-	int pin = ovl_sys_reopen(c->fd, O_PATH);
-	int r = pin < 0 ? pin : ovl_sys_stat(c->fd, "", &st);
+	int r = ovl_sys_stat(c->fd, "", &st);
 
-	if (r == 0)
-		ovl_override_read(c->fd, "", fs->owner_xattr, &st);
-	if (r == 0)
-		r = finish_create(fs, NULL, "", &st, &n, ret_st);
-	if (r < 0) {
-		if (pin >= 0)
-			(void)close(pin);
+	if (r < 0)
 		return r;
-	}
-	n->pin = pin;
+	ovl_override_read(c->fd, "", fs->owner_xattr, &st);
+	r = finish_create(fs, NULL, "", &st, &n, ret_st);
+	if (r < 0)
+		return r;
+	r = ovl_pin_file(fs, n, c->fd, &n->pin);
 	ovl_node_set(n, OVL_NODE_ORPHAN | OVL_NODE_NAMELESS);
 	ret_st->st_nlink = 0;
-	if (ret_file)
+	if (r == 0 && ret_file)
 		r = ovl_file_new(fs, n, steal_fd(&c->fd), ret_file);
 	if (r < 0)
 		ovl_node_forget(fs, n, 1); /* gives back what the quota has of it */
@@ -390,28 +387,14 @@ int ovl_link(struct ovl_fs *fs, struct ovl_node *n, struct ovl_node *parent, con
 	return r;
 }
 
-int ovl_pin_locked(struct ovl_fs *fs, struct ovl_node *n, int fd, const char *name)
-{
-	/* A copied-up hard link has its entry in work/links, a lower object its layer. */
-	if (!n || n->pin >= 0 || !ovl_node_has(n, OVL_NODE_UPPER) || n->at.next)
-		return -1;
-	if (ovl_node_has(n, OVL_NODE_INDEXED) && n->nlink > 1)
-		return -1;
-	(void)fs;
-	return ovl_sys_open(fd, name, O_PATH, 0);
-}
-
 void ovl_removed_locked(struct ovl_fs *fs, struct ovl_node *n, struct ovl_node *parent,
 			const char *name, nlink_t upper_nlink, int pin)
 {
 	bool indexed, upper, last;
 	char number[24];
 
-	if (!n) {
-		if (pin >= 0)
-			(void)close(pin);
+	if (!n)
 		return;
-	}
 	indexed = ovl_node_has(n, OVL_NODE_INDEXED);
 	upper = ovl_node_has(n, OVL_NODE_UPPER);
 	ovl_node_drop_alias_locked(fs, n, parent, name);
@@ -419,10 +402,9 @@ void ovl_removed_locked(struct ovl_fs *fs, struct ovl_node *n, struct ovl_node *
 		last = --n->nlink <= 0;
 	else
 		last = S_ISDIR(n->type) || !upper || upper_nlink <= 1;
-	if (pin >= 0 && (last || !n->at.parent) && n->pin < 0)
+	if ((last || !n->at.parent) && n->pin == OVL_PIN_NONE)
 		n->pin = steal_fd(&pin);
-	if (pin >= 0)
-		(void)close(pin);
+	ovl_pin_drop(fs, n, pin);
 	if (!last)
 		return;
 	if (indexed) {
@@ -477,7 +459,7 @@ static int remove_name(struct ovl_fs *fs, struct ovl_node *parent, const char *n
 {
 	cleanup_dirfd struct ovl_dirfd *d = NULL;
 	bool upper = ovl_node_has(n, OVL_NODE_UPPER);
-	int r, pin = -1, below = ovl_lower_has(fs, parent, name);
+	int r, pin = OVL_PIN_NONE, below = ovl_lower_has(fs, parent, name);
 	struct stat st = e->st;
 
 	if (below < 0)
@@ -488,10 +470,11 @@ static int remove_name(struct ovl_fs *fs, struct ovl_node *parent, const char *n
 	pthread_rwlock_wrlock(&fs->tree);
 	if (upper && ovl_sys_stat(d->fd, name, &st) == -ENOENT)
 		upper = false; /* a hard link whose name nobody has linked in the upper */
-	if (upper)
-		pin = ovl_pin_locked(fs, n, d->fd, name);
+	/* In this order: the pin may be one link more, which no other mount sees. */
 	if (upper && ovl_node_has(n, OVL_NODE_INDEXED))
 		r = ovl_nlink_save_locked(fs, n, true);
+	if (upper && r == 0)
+		pin = ovl_pin_locked(fs, n, d->fd, name);
 	if (r == 0 && below)
 		r = whiteout(fs, d->fd, name, upper, is_dir);
 	else if (r == 0 && is_dir)
@@ -500,9 +483,8 @@ static int remove_name(struct ovl_fs *fs, struct ovl_node *parent, const char *n
 		r = ovl_sys_unlink(d->fd, name, 0);
 	if (r == 0)
 		ovl_removed_locked(fs, n, parent, name, st.st_nlink, steal_fd(&pin));
+	ovl_pin_drop(fs, n, pin);
 	pthread_rwlock_unlock(&fs->tree);
-	if (pin >= 0)
-		(void)close(pin);
 	return r;
 }
 

@@ -17,12 +17,13 @@
 #include "overlay/record.h"
 #include "overlay/whiteout.h"
 
-#define DIRFDS_MAX 1024
+#define PART_MAX 1024
 /* We alone change what is mounted, and the kernel knows of all we do: nothing goes out of date. */
 #define TIMEOUT_NEVER 1e8
 
-/* Idle directory fds: a part of what we may have, so that open files have the rest. */
-static size_t dirfds_max(void)
+/* Idle directory fds, and files that are removed and in use: each a part of what we may have, so
+ * that open files have the rest. */
+static size_t fds_part(void)
 {
 	struct rlimit rl;
 	size_t max;
@@ -34,7 +35,7 @@ static size_t dirfds_max(void)
 		(void)setrlimit(RLIMIT_NOFILE, &rl);
 	}
 	max = rl.rlim_cur / 8;
-	return max > DIRFDS_MAX ? DIRFDS_MAX : max < 16 ? 16 : max;
+	return max > PART_MAX ? PART_MAX : max < 16 ? 16 : max;
 }
 
 /* trusted.* needs CAP_SYS_ADMIN in the first user namespace; asking the upper is the sure way. */
@@ -229,7 +230,8 @@ static int fs_open(const struct ovl_config *c, struct ovl_fs **ret, struct err *
 	pthread_mutex_init(&fs->copy_lock, NULL);
 	pthread_mutex_init(&fs->pass.lock, NULL);
 	pthread_cond_init(&fs->copy_done, NULL);
-	fs->fds = ovl_real_cache_new(dirfds_max());
+	fs->pins_max = (unsigned int)fds_part();
+	fs->fds = ovl_real_cache_new(fs->pins_max);
 	fs->numbers = ovl_numbers_new((unsigned int)c->n_lowers + 1, c->batch_size);
 	fs->listings = ovl_listings_new();
 	r = ovl_table_init(&fs->table);

@@ -55,7 +55,7 @@ struct ovl_node {
 	atomic_uint flags;
 	mode_t type; /* S_IFMT part */
 	struct ovl_alias at; /* under fs->tree, as all to its aliases */
-	int pin; /* under fs->tree: O_PATH fd of an object without a known name, or -1 */
+	int pin; /* under fs->tree: of an object without a known name (overlay/pin.h) */
 	int nlink; /* under fs->tree: INDEXED only, names in the union */
 	/*
 	 * directories: merged, uppermost first. Others: the object, and behind it, when that is
@@ -129,6 +129,8 @@ struct ovl_fs {
 		links_fd; /* -1 without an upper; work/work, work/links */
 	dev_t upper_dev;
 	atomic_ulong temp; /* for names in work/work */
+	atomic_uint pins; /* fds of overlay/pin.h */
+	unsigned int pins_max;
 
 	/*
 	 * Where nodes are: ->at, ->pin, ->redirect of every node. Held for reading while a

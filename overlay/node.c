@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "overlay/node.h"
-#include "overlay/quota.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
+#include "overlay/pin.h"
+#include "overlay/quota.h"
 
 void ovl_entry_release(struct ovl_entry *e)
 {
@@ -155,8 +155,7 @@ static struct ovl_alias *node_free(struct ovl_fs *fs, struct ovl_node *n)
 		ovl_obj_unref(ovl_node_lowers(n)[i]);
 	if (n->n_lowers > 1)
 		free(n->many);
-	if (n->pin >= 0)
-		(void)close(n->pin);
+	ovl_pin_drop(fs, n, n->pin);
 	free(n->redirect);
 	/* The first alias lives in the node: its memory is made one of the list's. */
 	if (n->at.parent) {
@@ -246,7 +245,7 @@ static struct ovl_node *node_new(struct ovl_fs *fs, struct ovl_node *parent, con
 		return NULL;
 	n->number = e->number;
 	n->refs = 1;
-	n->pin = -1;
+	n->pin = OVL_PIN_NONE;
 	n->type = e->st.st_mode & S_IFMT;
 	n->nlink = e->nlink;
 	n->upper_ino = e->upper ? e->st.st_ino : 0;
@@ -305,11 +304,9 @@ int ovl_node_add_alias_locked(struct ovl_fs *fs, struct ovl_node *n, struct ovl_
 		a->next = n->at.next;
 		n->at.next = a;
 	}
-	/* Found by a name again: that will do instead of the fd. */
-	if (n->pin >= 0) {
-		(void)close(n->pin);
-		n->pin = -1;
-	}
+	/* Found by a name again: that will do. */
+	ovl_pin_drop(fs, n, n->pin);
+	n->pin = OVL_PIN_NONE;
 	return 0;
 }
 
@@ -462,6 +459,12 @@ int ovl_at_get_locked(struct ovl_fs *fs, struct ovl_node *n, struct ovl_at *ret)
 	}
 	if (n->pin >= 0) {
 		ret->fd = n->pin;
+		return 0;
+	}
+	if (n->pin == OVL_PIN_PARKED) {
+		ovl_pin_name(n, ret->buf);
+		ret->fd = fs->work_fd;
+		ret->name = ret->buf;
 		return 0;
 	}
 	if (ovl_node_has(n, OVL_NODE_INDEXED)) {

@@ -125,9 +125,8 @@ int ovl_unlink(struct ovl_fs *fs, struct ovl_node *parent, const char *name) OVL
 int ovl_rmdir(struct ovl_fs *fs, struct ovl_node *parent, const char *name) OVL_MUST;
 /* dir.c, for rename.c. -EINVAL, -ENAMETOOLONG for a name nothing can be made under. */
 int ovl_check_new_name(const char *name) OVL_MUST;
-/* With fs->tree held for writing, before the object goes: an fd to know it by afterwards, or -1. */
-int ovl_pin_locked(struct ovl_fs *fs, struct ovl_node *n, int fd, const char *name);
-/* With fs->tree held for writing, after (@parent, @name) is gone from disk. Takes @pin. */
+/* With fs->tree held for writing, after (@parent, @name) is gone from disk. Takes @pin
+ * (overlay/pin.h). */
 void ovl_removed_locked(struct ovl_fs *fs, struct ovl_node *n, struct ovl_node *parent,
 			const char *name, nlink_t upper_nlink, int pin);
 /* Makes an upper directory that has whiteouts only an empty opaque one of the same number. */

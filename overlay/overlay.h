@@ -17,6 +17,12 @@
  *	r = ovl_session_run(s);                             until it is unmounted
  *	ovl_session_free(s);
  */
+enum ovl_pass_choice {
+	OVL_PASS_AUTO, /* where it gains: an open costs a message anyway */
+	OVL_PASS_NEVER,
+	OVL_PASS_WANTED, /* where the kernel grants it */
+};
+
 struct ovl_config {
 	char **lowers; /* uppermost first; each a directory or a layer/chain index file */
 	size_t n_lowers;
@@ -46,8 +52,8 @@ struct ovl_config {
 	char *source; /* shown in the mount table; NULL: "snapfs" */
 	unsigned int threads; /* 0: chosen by the engine */
 	bool noopen_set, noopen; /* the user chose; else: where it can be had */
-	bool passthrough; /* the kernel reads and writes files of the upper itself, where it grants
-			     it */
+	enum ovl_pass_choice passthrough; /* the kernel reads and writes files of the upper itself
+					   */
 	bool timeout_set; /* the user gave a time-out; else: without end, the layers are ours */
 	unsigned int timeout_ms; /* of names and attributes in the kernel */
 };
@@ -56,6 +62,10 @@ struct ovl_config {
 		.source = NULL                                                                     \
 	}
 void ovl_config_release(struct ovl_config *c);
+
+/* Why this process must open files while their mode allows it, and so with a message; NULL: it need
+ * not. Static. */
+const char *ovl_session_open_refusal(void);
 
 struct ovl_session;
 /* Opens every layer, then mounts. The config is borrowed for the call. */

@@ -26,6 +26,7 @@ enum opt_kind {
 	OPT_SIZE, /* K, M, G and T are powers of 1024 */
 	OPT_SECONDS, /* decimal fraction allowed; kept as milliseconds */
 	OPT_REDIRECT,
+	OPT_PASSTHROUGH,
 	OPT_IDMAP, /* STORED:SHOWN:COUNT:... */
 	OPT_OWNER_XATTR, /* 0, 1 or 2, as fuse-overlayfs has it */
 	OPT_OFF_ONLY, /* known; only "off", "0" and "no" can be had */
@@ -56,7 +57,6 @@ enum opt_key {
 	KEY_FSYNC,
 	KEY_THREADED,
 	KEY_NOOPEN,
-	KEY_PASSTHROUGH,
 	KEY_UIDS,
 	KEY_GIDS,
 	KEY_SQUASH,
@@ -98,7 +98,7 @@ static const struct opt table[] = {
 	{"threaded", OPT_SWITCH, KEY_THREADED},
 	{"ino_batch", OPT_NUMBER, KEY_BATCH},
 	{"noopen", OPT_SWITCH, KEY_NOOPEN},
-	{"passthrough", OPT_SWITCH, KEY_PASSTHROUGH},
+	{"passthrough", OPT_PASSTHROUGH, KEY_NONE},
 	{"timeout", OPT_SECONDS, KEY_TIMEOUT},
 	{"uidmapping", OPT_IDMAP, KEY_UIDS},
 	{"gidmapping", OPT_IDMAP, KEY_GIDS},
@@ -325,6 +325,19 @@ static int parse_switch(const struct opt_value *v, bool *ret)
 	return -EINVAL;
 }
 
+static int set_passthrough(struct ovl_config *c, const struct opt_value *v, struct err *err)
+{
+	bool on;
+
+	if (v->text && strcmp(v->text, "auto") == 0)
+		c->passthrough = OVL_PASS_AUTO;
+	else if (parse_switch(v, &on) == 0)
+		c->passthrough = on ? OVL_PASS_WANTED : OVL_PASS_NEVER;
+	else
+		return bad_value(v, "'auto', 0 or 1", err);
+	return 0;
+}
+
 static void set_flag(struct ovl_config *c, enum opt_key key, bool on)
 {
 	switch (key) {
@@ -357,9 +370,6 @@ static void set_flag(struct ovl_config *c, enum opt_key key, bool on)
 	case KEY_NOOPEN:
 		c->noopen = on;
 		c->noopen_set = true;
-		break;
-	case KEY_PASSTHROUGH:
-		c->passthrough = on;
 		break;
 	case KEY_SQUASH:
 		/* squash_to_uid and squash_to_gid say more, whichever comes first. */
@@ -565,6 +575,8 @@ static int opt_apply(struct ovl_config *c, const struct opt *o, struct opt_value
 		return set_owner_xattr(c, v, err);
 	case OPT_REDIRECT:
 		return set_redirect(c, v, err);
+	case OPT_PASSTHROUGH:
+		return set_passthrough(c, v, err);
 	case OPT_OFF_ONLY:
 		if (parse_switch(v, &on) == 0 && !on)
 			return 0;
@@ -732,8 +744,9 @@ const char *ovl_params_help(void)
 	       "  timeout=SECONDS           how long the kernel may keep names and attributes\n"
 	       "  noopen=0|1                the kernel opens and closes files without asking "
 	       "(where it can)\n"
-	       "  passthrough=0|1           the kernel itself reads and writes files of the upper "
-	       "(0)\n"
+	       "  passthrough=auto|0|1      the kernel itself reads and writes files of the upper; "
+	       "auto:\n"
+	       "                            where it has to ask for each open anyway\n"
 	       "  uidmapping=STORED:SHOWN:COUNT[:...], gidmapping=...\n"
 	       "                            owners that are kept as one id and seen as another\n"
 	       "  squash_to_root, squash_to_uid=N, squash_to_gid=N\n"

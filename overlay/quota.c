@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "overlay/pin.h"
 
 /*
  * Two sums, changed without a lock. What a file holds is asked before and after each change under a
@@ -307,10 +308,10 @@ void ovl_quota_unnamed(struct ovl_fs *fs, struct ovl_node *node)
 	struct ovl_quota *q = fs->quota;
 	struct stat st;
 
-	if (!q || !S_ISREG(node->type) || node->pin < 0)
+	if (!q || !S_ISREG(node->type) || node->pin == OVL_PIN_NONE)
 		return;
 	pthread_mutex_lock(stripe(q, node));
-	if (ovl_sys_stat(node->pin, "", &st) == 0)
+	if (ovl_pin_stat(fs, node, &st) == 0)
 		settle_locked(q, node, st.st_blocks);
 	pthread_mutex_unlock(stripe(q, node));
 }

@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "overlay/namei.h"
 #include "overlay/ops.h"
+#include "overlay/pin.h"
 
 /*
  * rename: one renameat2 of the upper at the end. All that makes it right is written before it on
@@ -27,7 +28,7 @@ struct side {
 	struct ovl_node *node; /* owned reference; NULL: nothing there */
 	int below; /* lower layers have the name */
 	char *redirect; /* owned; the new one, NULL: none is needed */
-	int pin;
+	int pin; /* of ->node, should it go */
 	nlink_t upper_nlink;
 };
 
@@ -42,10 +43,9 @@ static void rename_release(struct ovl_fs *fs, struct rename *rn)
 
 	for (int i = 0; i < 2; i++) {
 		ovl_entry_release(&both[i]->e);
+		ovl_pin_drop(fs, both[i]->node, both[i]->pin);
 		ovl_node_unref(fs, both[i]->node);
 		free(both[i]->redirect);
-		if (both[i]->pin >= 0)
-			(void)close(both[i]->pin);
 	}
 }
 
@@ -56,7 +56,7 @@ static int side_init(struct ovl_fs *fs, struct side *s, struct ovl_node *parent,
 	memset(s, 0, sizeof(*s));
 	s->parent = parent;
 	s->name = name;
-	s->pin = -1;
+	s->pin = OVL_PIN_NONE;
 	r = ovl_resolve(fs, parent, name, &s->e);
 	if (r < 0)
 		return r;
@@ -298,9 +298,10 @@ static int move(struct ovl_fs *fs, struct rename *rn)
 		r = ovl_node_dirfd_locked(fs, rn->to.parent, &to);
 	if (r == 0 && replaces && ovl_sys_stat(to->fd, old->name, &st) == 0) {
 		old->upper_nlink = st.st_nlink;
-		old->pin = ovl_pin_locked(fs, old->node, to->fd, old->name);
 		if (ovl_node_has(old->node, OVL_NODE_INDEXED))
 			r = ovl_nlink_save_locked(fs, old->node, true);
+		if (r == 0)
+			old->pin = ovl_pin_locked(fs, old->node, to->fd, old->name);
 	}
 	if (r == 0) {
 		r = reserve_names_locked(fs, rn);
@@ -319,7 +320,8 @@ static int move(struct ovl_fs *fs, struct rename *rn)
 int ovl_rename(struct ovl_fs *fs, struct ovl_node *parent, const char *name,
 	       struct ovl_node *to_parent, const char *to_name, unsigned int flags)
 {
-	struct rename rn = {.from = {.pin = -1}, .to = {.pin = -1}, .flags = flags};
+	struct rename rn = {
+		.from = {.pin = OVL_PIN_NONE}, .to = {.pin = OVL_PIN_NONE}, .flags = flags};
 	bool exchange = flags & RENAME_EXCHANGE;
 	int r;
 

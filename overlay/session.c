@@ -98,28 +98,53 @@ static bool may_open_anything(void)
 	       caps[0].effective & (1U << CAP_DAC_OVERRIDE);
 }
 
-/* Whether the kernel has to tell of every open and close. The log says why. */
+const char *ovl_session_open_refusal(void)
+{
+	return may_open_anything()
+		       ? NULL
+		       : "without CAP_DAC_OVERRIDE a file must be opened while its mode allows it";
+}
+
+/* Why files are not passed through; NULL: they are. */
+static const char *pass_refusal(struct ovl_fs *fs)
+{
+	int r;
+
+	if (!fs->has_upper)
+		return "there is no upper directory";
+	if (fs->quota)
+		return "the quota has to see what is written";
+	r = ovl_pass_probe_upper(fs);
+	return r == 0 ? NULL : ovl_pass_refusal(r);
+}
+
+/*
+ * By what was measured (docs/ARCHITECTURE.md): without a message where that can be had, or else by
+ * passthrough where it is granted, or else with a message for each open. The log says why.
+ */
 static void choose_data_path(struct ovl_fs *fs, const struct ovl_config *c)
 {
-	const char *why = NULL;
+	const char *why, *not_passed;
 
 	if (c->noopen_set && !c->noopen)
 		why = "noopen=0";
 	else if (!fs->owned)
 		why = "timeout= is given, so others may change the upper directory";
-	else if (!may_open_anything())
-		why = "without CAP_DAC_OVERRIDE a file must be opened while its mode allows it";
-	fs->no_handles = !why;
-	if (c->passthrough && (!fs->has_upper || fs->quota)) {
-		log_warn("no passthrough: %s", fs->quota ? "the quota has to see what is written"
-							 : "there is no upper directory");
-	} else if (c->passthrough) {
-		fs->pass.wanted = true;
-		fs->pass.fallback = fs->no_handles;
-		fs->no_handles = false;
-		fs->io.wanted2 = OVL_PASS_FLAG2;
-		return;
+	else
+		why = ovl_session_open_refusal();
+	if (c->passthrough == OVL_PASS_WANTED || (c->passthrough == OVL_PASS_AUTO && why)) {
+		not_passed = pass_refusal(fs);
+		fs->pass.on = !not_passed;
+		if (fs->pass.on) {
+			log_info("files of the upper directory are passed through: %s",
+				 c->passthrough == OVL_PASS_WANTED ? "passthrough=1" : why);
+			fs->io.wanted2 = OVL_PASS_FLAG2;
+			return;
+		}
+		log_write(c->passthrough == OVL_PASS_WANTED ? LOG_WARN : LOG_INFO,
+			  "no passthrough: %s", not_passed);
 	}
+	fs->no_handles = !why;
 	if (why && c->noopen_set && c->noopen)
 		log_warn("files are opened with a message each: %s", why);
 	else

@@ -34,7 +34,10 @@ static fuse_ino_t ino_of(struct ovl_fs *fs, const struct ovl_node *n)
 	return n == fs->root ? FUSE_ROOT_ID : (fuse_ino_t)(uintptr_t)n;
 }
 
-/* Handles are pointers, and so even: the last bit says that the open was passed through. */
+/*
+ * Handles are pointers, and so even: the last bit says that the open was passed through. Then there
+ * is no pointer, and no fd is ours: the kernel has the file.
+ */
 #define FH_PASSED 1u
 
 static struct ovl_file *file_of(const struct fuse_file_info *fi)
@@ -43,21 +46,21 @@ static struct ovl_file *file_of(const struct fuse_file_info *fi)
 }
 
 /*
- * The file a request is about: opened for this request alone where the kernel has no handles.
+ * The file a request is about: opened for this request alone where the kernel has no handle of it.
  * Ends with file_done().
  */
 static int file_get(fuse_req_t req, fuse_ino_t ino, const struct fuse_file_info *fi, int flags,
 		    struct ovl_file **ret)
 {
-	if (fs_of(req)->no_handles)
+	if (!file_of(fi))
 		return ovl_open(fs_of(req), node_of(req, ino), flags, ret);
 	*ret = file_of(fi);
 	return 0;
 }
 
-static void file_done(struct ovl_fs *fs, struct ovl_file *f)
+static void file_done(struct ovl_fs *fs, const struct fuse_file_info *fi, struct ovl_file *f)
 {
-	if (fs->no_handles && f)
+	if (f && f != file_of(fi))
 		ovl_close(fs, f);
 }
 
@@ -137,7 +140,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	if (fs->no_acl)
 		conn->want &= ~(unsigned int)FUSE_CAP_POSIX_ACL;
 	fs->no_handles = fs->no_handles && conn->capable & FUSE_CAP_NO_OPEN_SUPPORT;
-	fs->kills = ovl_session_io_init(&fs->io, !fs->pass.wanted);
+	fs->kills = ovl_session_io_init(&fs->io, !fs->pass.on);
 	conn->max_write = READ_MAX;
 	conn->max_readahead = READ_MAX;
 	conn->max_background = 64;
@@ -210,8 +213,8 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 	/* chown comes without a word about it */
 	if (fs_of(req)->kills && (ovl_session_io_kills() || set & (OVL_SET_UID | OVL_SET_GID)))
 		set |= OVL_SET_KILL;
-	r = ovl_setattr(fs_of(req), node_of(req, ino), attr, set,
-			fi && !fs_of(req)->no_handles ? file_of(fi) : NULL, &cred, &st);
+	r = ovl_setattr(fs_of(req), node_of(req, ino), attr, set, fi ? file_of(fi) : NULL, &cred,
+			&st);
 	reply_attr(req, &st, r);
 }
 
@@ -285,8 +288,8 @@ static void wire_entry(const struct fuse_entry_param *e, struct fuse_entry_out *
 }
 
 /*
- * Answers an open: @e of a new file, or NULL. Pages that the kernel has stay good but for those of
- * a file that it wrote to behind its own back.
+ * Answers an open as @f, which it takes when it returns 0; @e of a new file, or NULL. Pages that
+ * the kernel has stay good but for those of a file that it wrote to behind its own back.
  */
 static int reply_open(fuse_req_t req, struct ovl_node *n, struct ovl_file *f,
 		      const struct fuse_entry_param *e, struct fuse_file_info *fi)
@@ -298,9 +301,8 @@ static int reply_open(fuse_req_t req, struct ovl_node *n, struct ovl_file *f,
 	struct ovl_fs *fs = fs_of(req);
 	int r;
 
-	fi->fh = (uintptr_t)f;
-	if (ovl_pass_begin(fs, n, f, &out.open.backing_id)) {
-		fi->fh |= FH_PASSED;
+	if (ovl_pass_begin(fs, n, f, fi->flags, &out.open.backing_id)) {
+		fi->fh = FH_PASSED;
 		out.open.fh = fi->fh;
 		out.open.open_flags = OVL_PASS_FOPEN;
 		if (e)
@@ -308,11 +310,14 @@ static int reply_open(fuse_req_t req, struct ovl_node *n, struct ovl_file *f,
 		r = e ? fuse_reply_buf(req, (const char *)&out, sizeof(out))
 		      : fuse_reply_buf(req, (const char *)&out.open, sizeof(out.open));
 	} else {
+		fi->fh = (uintptr_t)f;
 		fi->keep_cache = !ovl_node_has(n, OVL_NODE_PASSED);
 		r = e ? fuse_reply_create(req, e, fi) : fuse_reply_open(req, fi);
 	}
 	if (r < 0)
 		ovl_pass_end(fs, n, fi->fh & FH_PASSED);
+	else if (fi->fh & FH_PASSED)
+		ovl_close(fs, f);
 	return r;
 }
 
@@ -329,7 +334,6 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	struct stat st;
 	int r = -ENOSYS; /* the kernel takes MKNOD from now on */
 
-	ovl_pass_decide(fs);
 	if (strcmp(name, OVL_NAME_TMPFILE) == 0)
 		r = ovl_tmpfile(fs, node_of(req, parent), mode, &cred, &n, &st,
 				fs->no_handles ? NULL : &f);
@@ -380,7 +384,6 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct ovl_file *f;
 	int r;
 
-	ovl_pass_decide(fs);
 	r = fs->no_handles ? -ENOSYS : ovl_open(fs, node_of(req, ino), fi->flags, &f);
 	if (r < 0) {
 		fuse_reply_err(req, -r);
@@ -392,10 +395,10 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	if (file_of(fi)) { /* without handles a file that was made without a name has none */
+	if (fi->fh) /* without handles a file that was made without a name has none */
 		ovl_pass_end(fs_of(req), node_of(req, ino), fi->fh & FH_PASSED);
+	if (file_of(fi))
 		ovl_close(fs_of(req), file_of(fi));
-	}
 	fuse_reply_err(req, 0);
 }
 
@@ -431,7 +434,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		buf.buf[0].pos = span.off;
 		fuse_reply_data(req, &buf, FUSE_BUF_SPLICE_MOVE);
 	}
-	file_done(fs, f);
+	file_done(fs, fi, f);
 }
 
 /* The kernel keeps a mode until it is told: after bits were taken away behind its back. */
@@ -477,7 +480,7 @@ static void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in,
 		fuse_reply_err(req, (int)-done);
 	else
 		fuse_reply_write(req, (size_t)done);
-	file_done(fs, f);
+	file_done(fs, fi, f);
 }
 
 /* Where no flag tells: by who asks (CAP_FSETID is root's). */
@@ -495,7 +498,7 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
 	if (r == 0)
 		r = ovl_fsync(fs, f, datasync);
 	reply_result(req, r);
-	file_done(fs, f);
+	file_done(fs, fi, f);
 }
 
 static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
@@ -511,7 +514,7 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, of
 	if (r == 0 && asker_kills(req))
 		kill_bits(req, ino);
 	reply_result(req, r);
-	file_done(fs, f);
+	file_done(fs, fi, f);
 }
 
 static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
@@ -528,7 +531,7 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 		fuse_reply_err(req, -r);
 	else
 		fuse_reply_lseek(req, at);
-	file_done(fs, f);
+	file_done(fs, fi, f);
 }
 
 static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
@@ -550,8 +553,8 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 		fuse_reply_err(req, (int)-n);
 	else
 		fuse_reply_write(req, (size_t)n);
-	file_done(fs, in);
-	file_done(fs, out);
+	file_done(fs, fi_in, in);
+	file_done(fs, fi_out, out);
 }
 
 /* The kernel asks for flags of files and directories in this way, and for nothing else. */

@@ -7,7 +7,7 @@
 /*
  * session_pass - FUSE passthrough (Linux 6.9): a file of the upper is opened with a backing id, and
  * the kernel reads, writes and maps the upper's file itself. Costs a message and two ioctls an
- * open, so it is asked for (passthrough=1) where files are large or written to.
+ * open, so it is for where files are large or written to, or an open costs a message anyway.
  *
  * The kernel takes no cached and no passed open of one inode at the same time, and no second
  * backing file: EIO. So a node has one id, counted, and while a file that was opened in a lower
@@ -19,21 +19,25 @@ struct ovl_node;
 struct ovl_file;
 
 struct ovl_pass {
-	bool wanted; /* until the first open, when it is tried */
-	bool fallback; /* ->no_handles, should it not be granted */
-	bool tried, granted; /* under lock */
+	bool on; /* granted, and chosen before the mount */
 	int dev_fd; /* /dev/fuse, borrowed */
 	pthread_mutex_t lock; /* and what nodes have of it; held over the ioctls */
 };
 
-/* Before the first open is answered: tries it with a file of the upper; the log says what came out.
- */
-void ovl_pass_decide(struct ovl_fs *fs);
 /*
- * An open of @n as @f is about to be answered: true when @ret_id is to be in the answer.
- * Ends with ovl_pass_end(), which is given the same.
+ * Whether the kernel grants it to this process for the file @fd, tried over a connection of its
+ * own: INIT offers it to everybody, the ioctl alone says it. 0, or -errno for ovl_pass_refusal().
  */
-bool ovl_pass_begin(struct ovl_fs *fs, struct ovl_node *n, struct ovl_file *f, int32_t *ret_id);
+int ovl_pass_probe(int fd) __attribute__((warn_unused_result));
+const char *ovl_pass_refusal(int r);
+/* The same for a file of the upper. */
+int ovl_pass_probe_upper(struct ovl_fs *fs) __attribute__((warn_unused_result));
+/*
+ * An open of @n as @f with @flags is about to be answered: true when @ret_id is to be in the
+ * answer. Ends with ovl_pass_end(), which is given the same.
+ */
+bool ovl_pass_begin(struct ovl_fs *fs, struct ovl_node *n, struct ovl_file *f, int flags,
+		    int32_t *ret_id);
 void ovl_pass_end(struct ovl_fs *fs, struct ovl_node *n, bool passed);
 
 /* linux/fuse.h of 6.9; the headers here may be older. */

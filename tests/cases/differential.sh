@@ -32,7 +32,7 @@ test_index_lowers() {
 }
 # with a message for every open and close; and where the kernel must ask again each time
 test_with_handles() {
-	diffop --ours "${engine/redirect_dir=on/redirect_dir=on,noopen=0}" --dir . --seed $((seed + 300000)) --sequences 30
+	diffop --ours "${engine/redirect_dir=on/redirect_dir=on,noopen=0,passthrough=0}" --dir . --seed $((seed + 300000)) --sequences 30
 }
 # with files that the kernel reads and writes itself
 test_passthrough() {

@@ -33,7 +33,7 @@ test_disk_full() {
 	cp low/big big
 	mount -t tmpfs -o size=2m tmpfs small
 	mkdir small/{up,wk}
-	snapfs -o "lowerdir=$PWD/low,upperdir=$PWD/small/up,workdir=$PWD/small/wk,redirect_dir=on,noopen=0" "$PWD/mnt"
+	snapfs -o "lowerdir=$PWD/low,upperdir=$PWD/small/up,workdir=$PWD/small/wk,redirect_dir=on,noopen=0,passthrough=0" "$PWD/mnt"
 	is "$({ chmod 600 mnt/big; } 2>&1 | grep -c 'No space left')" 1 'a copy-up that does not fit'
 	cmp mnt/big big || fail 'the file is not what it was'
 	is "$(ls -A small/up)" '' 'the upper'

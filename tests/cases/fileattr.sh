@@ -42,7 +42,7 @@ test_flags_of_the_upper() {
 test_immutable_and_append_only_as_root() {
 	mkdir -p lower/d lower/e && for i in a b c d/in e/in; do echo $i >lower/$i; done
 	local o
-	for o in noopen=1 noopen=0 passthrough=1 metacopy=on; do
+	for o in noopen=1 noopen=0,passthrough=0 passthrough=1 metacopy=on; do
 		up $o
 		chattr +i mnt/a
 		is "$(flags mnt/a) $(flags upper/a)" 'i ' 'the mark, not the inode'

@@ -18,7 +18,7 @@ test_index_lower() {
 	load '' --lower "$TESTS/lib/index_of_lowers '%l'" --processes 1 --threads 4
 }
 test_with_handles() {
-	load ,noopen=0 --processes 4 --threads 1
+	load ,noopen=0,passthrough=0 --processes 4 --threads 1
 }
 test_passthrough() {
 	load ,passthrough=1

@@ -93,7 +93,7 @@ END_TEST
 START_TEST(values)
 {
 	ck_assert_int_eq(parse("ino_batch=7,timeout=1.5,threaded=0,fsync=0,redirect_dir=on"), 0);
-	ck_assert(!c.noopen_set && !c.passthrough);
+	ck_assert(!c.noopen_set && c.passthrough == OVL_PASS_AUTO);
 	ck_assert_uint_eq(c.ino_batch, 7);
 	ck_assert(c.timeout_set);
 	ck_assert_uint_eq(c.timeout_ms, 1500);
@@ -103,12 +103,16 @@ START_TEST(values)
 	ck_assert_int_eq(parse("redirect_dir=off,fsync=1,threaded=1,timeout=0,allow_other,noopen=0,"
 			       "passthrough=1"),
 			 0);
-	ck_assert(c.noopen_set && !c.noopen && c.passthrough);
+	ck_assert(c.noopen_set && !c.noopen && c.passthrough == OVL_PASS_WANTED);
 	ck_assert(!c.redirect_dir);
 	ck_assert(!c.volatile_);
 	ck_assert_uint_eq(c.threads, 0);
 	ck_assert_uint_eq(c.timeout_ms, 0);
 	ck_assert(c.allow_other && c.allow_other_set);
+	ck_assert_int_eq(parse("passthrough=0"), 0);
+	ck_assert_int_eq(c.passthrough, OVL_PASS_NEVER);
+	ck_assert_int_eq(parse("passthrough=1,passthrough=auto"), 0);
+	ck_assert_int_eq(c.passthrough, OVL_PASS_AUTO);
 	ck_assert_int_eq(parse("timeout=86400.0009,fsname=me,max_write=131072"), 0);
 	ck_assert_uint_eq(c.timeout_ms, 86400000);
 	ck_assert_str_eq(c.source, "me");
@@ -116,6 +120,7 @@ START_TEST(values)
 END_TEST
 
 static const char *const bad[] = {
+	"passthrough=maybe",
 	"lowerdir=",
 	"lowerdir",
 	"lowerdir=/a::/b",
