@@ -79,6 +79,7 @@ struct ovl_table {
 	pthread_mutex_t lock;
 	struct ovl_node **buckets; /* under lock */
 	size_t n_buckets, count; /* under lock */
+	size_t freed; /* under lock: since memory was last given back */
 };
 
 struct ovl_numbers; /* number.c */

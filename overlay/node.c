@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,9 @@
 #include "base/cleanup.h"
 #include "overlay/pin.h"
 #include "overlay/quota.h"
+
+#define BUCKETS_MIN 1024
+#define TRIM_MIN    16384
 
 void ovl_entry_release(struct ovl_entry *e)
 {
@@ -24,8 +28,8 @@ void ovl_entry_release(struct ovl_entry *e)
 
 int ovl_table_init(struct ovl_table *t)
 {
-	t->n_buckets = 1024;
-	t->count = 0;
+	t->n_buckets = BUCKETS_MIN;
+	t->count = t->freed = 0;
 	t->buckets = calloc(t->n_buckets, sizeof(*t->buckets));
 	if (!t->buckets)
 		return -ENOMEM;
@@ -48,24 +52,24 @@ static struct ovl_node **bucket_of(struct ovl_table *t, uint64_t number)
 }
 
 /* Longer chains are all that a failure costs, so it is none. */
-static void table_grow_locked(struct ovl_table *t)
+static void table_resize_locked(struct ovl_table *t, size_t n_buckets)
 {
-	struct ovl_table bigger = {.n_buckets = t->n_buckets * 2};
+	struct ovl_table other = {.n_buckets = n_buckets};
 	struct ovl_node *n, *next, **b;
 
-	bigger.buckets = calloc(bigger.n_buckets, sizeof(*bigger.buckets));
-	if (!bigger.buckets)
+	other.buckets = calloc(other.n_buckets, sizeof(*other.buckets));
+	if (!other.buckets)
 		return;
 	for (size_t i = 0; i < t->n_buckets; i++)
 		for (n = t->buckets[i]; n; n = next) {
 			next = n->hash_next;
-			b = bucket_of(&bigger, n->number);
+			b = bucket_of(&other, n->number);
 			n->hash_next = *b;
 			*b = n;
 		}
 	free(t->buckets);
-	t->buckets = bigger.buckets;
-	t->n_buckets = bigger.n_buckets;
+	t->buckets = other.buckets;
+	t->n_buckets = other.n_buckets;
 }
 
 static struct ovl_node *table_find_locked(struct ovl_table *t, uint64_t number)
@@ -82,7 +86,7 @@ static void table_add_locked(struct ovl_table *t, struct ovl_node *n)
 	struct ovl_node **b;
 
 	if (t->count >= t->n_buckets)
-		table_grow_locked(t);
+		table_resize_locked(t, t->n_buckets * 2);
 	b = bucket_of(t, n->number);
 	n->hash_next = *b;
 	*b = n;
@@ -101,6 +105,7 @@ static void table_remove_locked(struct ovl_table *t, struct ovl_node *n)
 	*p = n->hash_next;
 	n->hashed = false;
 	t->count--;
+	t->freed++;
 }
 
 struct ovl_node *ovl_node_find(struct ovl_fs *fs, uint64_t number)
@@ -234,6 +239,25 @@ void ovl_node_forget(struct ovl_fs *fs, struct ovl_node *n, uint64_t count)
 	if (S_ISDIR(n->type))
 		ovl_listings_forget(fs, n);
 	ovl_node_unref(fs, n);
+}
+
+void ovl_table_trim(struct ovl_table *t)
+{
+	size_t n;
+	bool trims;
+
+	pthread_mutex_lock(&t->lock);
+	trims = t->freed >= TRIM_MIN && t->freed >= t->count;
+	if (trims) {
+		t->freed = 0;
+		for (n = t->n_buckets; n > BUCKETS_MIN && n / 4 > t->count;)
+			n /= 2;
+		if (n != t->n_buckets)
+			table_resize_locked(t, n);
+	}
+	pthread_mutex_unlock(&t->lock);
+	if (trims)
+		(void)malloc_trim(0);
 }
 
 static struct ovl_node *node_new(struct ovl_fs *fs, struct ovl_node *parent, const char *name,

@@ -33,6 +33,11 @@ void ovl_entry_release(struct ovl_entry *e);
 
 int ovl_table_init(struct ovl_table *t) OVL_MUST;
 void ovl_table_release(struct ovl_table *t);
+/*
+ * After nodes were let go of: when they were as many as are left, what memory they had goes back to
+ * the machine, which malloc alone does not do.
+ */
+void ovl_table_trim(struct ovl_table *t);
 
 /*
  * The node of @e, found by @name in @parent: the one of that number, or a new one. Returns a

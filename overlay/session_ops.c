@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "overlay/node.h"
 #include "overlay/ops.h"
 #include "overlay/quota.h"
 
@@ -165,6 +166,7 @@ static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
 {
 	if (ino != FUSE_ROOT_ID)
 		ovl_node_forget(fs_of(req), node_of(req, ino), nlookup);
+	ovl_table_trim(&fs_of(req)->table);
 	fuse_reply_none(req);
 }
 
@@ -174,6 +176,7 @@ static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
 		if (forgets[i].ino != FUSE_ROOT_ID)
 			ovl_node_forget(fs_of(req), node_of(req, forgets[i].ino),
 					forgets[i].nlookup);
+	ovl_table_trim(&fs_of(req)->table);
 	fuse_reply_none(req);
 }
 
