@@ -9,6 +9,8 @@
 #include <yajl/yajl_gen.h>
 #include <yajl/yajl_parse.h>
 
+#include "base/cleanup.h"
+
 struct json {
 	enum json_type type;
 	bool boolean;
@@ -25,7 +27,12 @@ struct parser {
 	size_t depth;
 	char *key; /* read, waiting for its value */
 	int code; /* why a callback stopped the parse */
-	const char *why;
+	const char *why; /* NULL: err has it */
+	size_t live, outside; /* values that are in memory; of them, not of an element */
+	const char *list; /* NULL, or the list whose elements go to fn */
+	json_list_fn fn;
+	void *ctx;
+	struct err *err; /* of the call that is under way */
 };
 
 void json_free(struct json *doc)
@@ -78,6 +85,11 @@ static struct json *add(struct parser *p, enum json_type type)
 
 	if (parent && parent->len == parent->cap && grow(parent) < 0) {
 		(void)stop(p, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	/* a list that is handed out may be of any length, but nothing around it or in it */
+	if (p->list && ++p->live > JSON_LIVE_MAX) {
+		(void)stop(p, -EBADMSG, "too many values beside the list, or in one element of it");
 		return NULL;
 	}
 	v = calloc(1, sizeof(*v));
@@ -151,6 +163,30 @@ static const char *bad_text(const void *text, size_t len)
 	return is_utf8(text, len) ? NULL : "half a surrogate pair";
 }
 
+/* Does the parse stand in the list, between its elements? */
+static bool in_list(const struct parser *p)
+{
+	return p->list && p->depth == 2 && p->root->type == JSON_OBJECT &&
+	       p->stack[1]->type == JSON_ARRAY &&
+	       strcmp(p->root->keys[p->root->len - 1], p->list) == 0;
+}
+
+/* A value is complete: is it one that is handed out? */
+static int done(struct parser *p)
+{
+	struct json *list;
+	int r;
+
+	if (!in_list(p))
+		return 1;
+	list = p->stack[1];
+	r = p->fn(p->ctx, list->items[0], p->err);
+	json_free(list->items[0]);
+	list->len = 0;
+	p->live = p->outside;
+	return r < 0 ? stop(p, r, NULL) : 1;
+}
+
 static int add_text(struct parser *p, enum json_type type, const void *text, size_t len)
 {
 	const char *why = bad_text(text, len);
@@ -169,7 +205,7 @@ static int add_text(struct parser *p, enum json_type type, const void *text, siz
 	}
 	v->text = copy;
 	v->len = len;
-	return 1;
+	return done(p);
 }
 
 static int open_container(struct parser *p, enum json_type type)
@@ -182,12 +218,14 @@ static int open_container(struct parser *p, enum json_type type)
 	if (!v)
 		return 0;
 	p->stack[p->depth++] = v;
+	if (in_list(p))
+		p->outside = p->live;
 	return 1;
 }
 
 static int on_null(void *ctx)
 {
-	return add(ctx, JSON_NULL) ? 1 : 0;
+	return add(ctx, JSON_NULL) ? done(ctx) : 0;
 }
 
 static int on_boolean(void *ctx, int value)
@@ -196,7 +234,7 @@ static int on_boolean(void *ctx, int value)
 
 	if (v)
 		v->boolean = value != 0;
-	return v ? 1 : 0;
+	return v ? done(ctx) : 0;
 }
 
 static int on_number(void *ctx, const char *text, size_t len)
@@ -243,7 +281,7 @@ static int on_end(void *ctx)
 	struct parser *p = ctx;
 
 	p->depth--;
-	return 1;
+	return done(p);
 }
 
 static const yajl_callbacks callbacks = {
@@ -258,11 +296,41 @@ static const yajl_callbacks callbacks = {
 	.yajl_end_array = on_end,
 };
 
+/* What yajl made of a piece of the document. */
+static int explain(struct parser *p, yajl_handle h, yajl_status status, struct err *err)
+{
+	if (status != yajl_status_ok && !p->code)
+		(void)stop(p, -EBADMSG, "not valid JSON");
+	if (p->code && p->why)
+		(void)err_msg(err, p->code, "%s (near byte %zu)", p->why,
+			      yajl_get_bytes_consumed(h));
+	return p->code;
+}
+
+static int end_parse(struct parser *p, yajl_handle h, struct json **ret, struct err *err)
+{
+	yajl_status status = yajl_complete_parse(h);
+	int r;
+
+	if (status == yajl_status_ok && !p->root)
+		(void)stop(p, -EBADMSG, "empty document");
+	r = explain(p, h, status, err);
+	if (r == 0)
+		*ret = steal_ptr(&p->root);
+	return r;
+}
+
+static void release(struct parser *p)
+{
+	json_free(p->root);
+	free(p->key);
+}
+
 int json_parse(const void *text, size_t len, struct json **ret, struct err *err)
 {
 	struct parser p = {.code = 0};
-	yajl_status status;
 	yajl_handle h;
+	int r;
 
 	if (len > JSON_SIZE_MAX)
 		return err_msg(err, -EBADMSG, "JSON document of %zu bytes: the limit is %u", len,
@@ -270,26 +338,55 @@ int json_parse(const void *text, size_t len, struct json **ret, struct err *err)
 	h = yajl_alloc(&callbacks, NULL, &p);
 	if (!h)
 		return err_set(err, -ENOMEM, "parse JSON");
-	status = yajl_parse(h, text, len);
-	if (status == yajl_status_ok)
-		status = yajl_complete_parse(h);
-	if (status == yajl_status_ok && !p.root) {
-		p.code = -EBADMSG;
-		p.why = "empty document";
-	} else if (status != yajl_status_ok && !p.code) {
-		p.code = -EBADMSG;
-		p.why = "not valid JSON";
-	}
-	if (p.code) {
-		(void)err_msg(err, p.code, "%s (near byte %zu)", p.why, yajl_get_bytes_consumed(h));
-		json_free(p.root);
-		free(p.key);
-		yajl_free(h);
-		return p.code;
-	}
+	r = explain(&p, h, yajl_parse(h, text, len), err);
+	if (r == 0)
+		r = end_parse(&p, h, ret, err);
+	release(&p);
 	yajl_free(h);
-	*ret = p.root;
-	return 0;
+	return r;
+}
+
+struct json_list {
+	struct parser p;
+	yajl_handle h;
+};
+
+struct json_list *json_list_new(const char *list, json_list_fn fn, void *ctx)
+{
+	struct json_list *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return NULL;
+	l->p.list = list;
+	l->p.fn = fn;
+	l->p.ctx = ctx;
+	l->h = yajl_alloc(&callbacks, NULL, &l->p);
+	if (!l->h) {
+		free(l);
+		return NULL;
+	}
+	return l;
+}
+
+int json_list_push(struct json_list *l, const void *text, size_t len, struct err *err)
+{
+	l->p.err = err;
+	return explain(&l->p, l->h, yajl_parse(l->h, text, len), err);
+}
+
+int json_list_finish(struct json_list *l, struct json **ret, struct err *err)
+{
+	l->p.err = err;
+	return end_parse(&l->p, l->h, ret, err);
+}
+
+void json_list_free(struct json_list *l)
+{
+	if (!l)
+		return;
+	release(&l->p);
+	yajl_free(l->h);
+	free(l);
 }
 
 enum json_type json_type(const struct json *v)

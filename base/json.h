@@ -27,6 +27,25 @@ enum json_type { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSO
 /* Returns owned. -EBADMSG for a document that breaks a rule above (@err says which), -ENOMEM. */
 int json_parse(const void *text, size_t len, struct json **ret, struct err *err)
 	__attribute__((warn_unused_result));
+/*
+ * The same for a document of any length that is mostly one list: it is given piece by piece, each
+ * element of the member @list of the outermost object goes to @fn as soon as it is read, and is
+ * freed. What @fn returns below 0 ends it and is returned; @fn fills @err then.
+ *
+ *	l = json_list_new("entries", fn, ctx);      @list: borrowed until the end
+ *	r = json_list_push(l, text, len, err);      ...
+ *	r = json_list_finish(l, &doc, err);         the document with an empty list, owned
+ *	json_list_free(l);
+ */
+#define JSON_LIVE_MAX 100000u /* values beside the list, and in an element */
+struct json_list;
+typedef int (*json_list_fn)(void *ctx, const struct json *element, struct err *err);
+struct json_list *json_list_new(const char *list, json_list_fn fn, void *ctx);
+int json_list_push(struct json_list *l, const void *text, size_t len, struct err *err)
+	__attribute__((warn_unused_result));
+int json_list_finish(struct json_list *l, struct json **ret, struct err *err)
+	__attribute__((warn_unused_result));
+void json_list_free(struct json_list *l); /* NULL is fine */
 void json_free(struct json *doc);
 static inline void json_freep(struct json **doc)
 {

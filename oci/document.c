@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "oci/media.h"
 #include "oci/quote.h"
+#include "oci/toc.h"
 
 static int digest_read(const struct json *v, const char *what, struct digest *ret, struct err *err)
 {
@@ -186,6 +187,8 @@ static int layers_parse(const struct json *layers, const struct json *rootfs,
 			return err_msg(err, -EBADMSG, "%s: %s is no layer's media type", what,
 				       oci_quote(&q, l->desc.media_type));
 		l->compression = media.compression;
+		oci_toc_hint_read(json_get(json_at(layers, i), "annotations"), l->compression,
+				  &l->toc);
 		(void)snprintf(what, sizeof(what), "diff id %zu", i + 1);
 		r = digest_read(json_at(diff_ids, i), what, &l->diff_id, err);
 		if (r < 0)

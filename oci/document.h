@@ -45,10 +45,24 @@ int oci_descriptor_parse(const struct json *v, const char *what, struct oci_desc
 int oci_platform_read(const struct json *v, struct oci_platform *ret, struct err *err)
 	__attribute__((warn_unused_result));
 
+/* What a layer's annotations say of a table of contents inside its blob (oci/toc.h). */
+enum oci_toc_kind {
+	OCI_TOC_NONE,
+	OCI_TOC_BAD, /* annotations that contradict themselves */
+	OCI_TOC_ESTARGZ, /* gzip: found by a footer */
+	OCI_TOC_ZSTD_CHUNKED,
+};
+struct oci_toc_hint {
+	enum oci_toc_kind kind;
+	struct digest digest; /* eStargz: of the table; zstd:chunked: of it as it is compressed */
+	uint64_t off, len, raw; /* zstd:chunked: where it is in the blob; bytes, and inflated */
+};
+
 struct oci_layer_ref {
 	struct oci_descriptor desc;
 	struct digest diff_id;
 	enum oci_compression compression; /* as the media type says */
+	struct oci_toc_hint toc;
 };
 
 /* One image: its manifest and config, both verified, and what they say of the layers. */

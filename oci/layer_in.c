@@ -7,7 +7,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -16,7 +15,6 @@
 #include "oci/limits.h"
 #include "oci/quote.h"
 #include "oci/reader_start.h"
-#include "oci/reader_wire.h"
 
 /*
  * Three work at once: a thread that reads and hashes the blob into shared memory; the layer's
@@ -24,9 +22,7 @@
  * writes the tar and makes the tree of what the reader tells of it. Digests are made here, of bytes
  * that the reader can no longer change: whatever becomes of it, a layer is what its digests say.
  */
-#define RATIO_FROM (1ULL << 30) /* tar bytes below which no ratio is suspicious */
-#define WRITEBACK  (16u << 20) /* so much dirty data is handed to the disk at a time */
-#define ANSWERS	   (64u << 10) /* so much of what the reader says is taken at once */
+#define WRITEBACK (16u << 20) /* so much dirty data is handed to the disk at a time */
 
 /* A sparse member whose data is yet to come: it goes to the side file as it passes by. */
 struct sparse {
@@ -53,7 +49,6 @@ struct layer_in {
 	/* the caller's thread */
 	struct hash *tar_hash, *diff_hash; /* diff_hash: only when it is not sha256 */
 	struct oci_layer_tree *tree;
-	struct strbuf said; /* by the reader, and not looked at yet */
 	struct reader_member member;
 	uint8_t *slot; /* the tar's bytes, out of the reader's reach */
 	unsigned int out_next;
@@ -216,18 +211,13 @@ static void *reading(void *arg)
 	return NULL;
 }
 
-static int no_sense(struct err *err)
-{
-	return err_msg(err, -EBADMSG, "the layer's reader makes no sense");
-}
-
 /* Its data comes with the slots that are told of behind it. */
 static int expect_sparse(struct layer_in *in, const struct oci_tar_member *m, struct err *err)
 {
 	struct sparse *s;
 
 	if (m->data < in->tar_size)
-		return no_sense(err);
+		return oci_reader_no_sense(err);
 	s = malloc(sizeof(*s) + m->n_map * sizeof(s->map[0]));
 	if (!s)
 		return err_set(err, -ENOMEM, "read layer");
@@ -249,7 +239,7 @@ static int take_member(struct layer_in *in, const char *body, size_t len, struct
 	int r = reader_get_member(body, len, &in->member);
 
 	if (r < 0)
-		return r == -ENOMEM ? err_set(err, r, "read layer") : no_sense(err);
+		return r == -ENOMEM ? err_set(err, r, "read layer") : oci_reader_no_sense(err);
 	stored = m->size;
 	if (m->sparse) {
 		uint64_t room = (m->size + 511) & ~511ULL;
@@ -339,24 +329,13 @@ static int keep_tar(struct layer_in *in, const uint8_t *p, size_t len, struct er
 	return r;
 }
 
-static int check_budgets(const struct layer_in *in, struct err *err)
-{
-	uint64_t blob = in->blob_size;
-
-	if (in->tar_size > in->limits.bytes)
-		return oci_limit_hit(err, "bytes", in->limits.bytes);
-	if (in->tar_size > RATIO_FROM && in->tar_size / in->limits.ratio > (blob ? blob : 1))
-		return oci_limit_hit(err, "ratio", in->limits.ratio);
-	return 0;
-}
-
 /* What is hashed has to be what is written, so it is taken away first. */
 static int take_tar(struct layer_in *in, uint32_t len, struct err *err)
 {
 	int r;
 
 	if (len == 0 || len > READER_OUT_SIZE)
-		return no_sense(err);
+		return oci_reader_no_sense(err);
 	if (is_cancelled(in))
 		return err_msg(err, -ECANCELED, "cancelled");
 	memcpy(in->slot, in->link.out + (size_t)in->out_next * READER_OUT_SIZE, len);
@@ -364,83 +343,23 @@ static int take_tar(struct layer_in *in, uint32_t len, struct err *err)
 	if (oci_reader_order(&in->link, READER_TAR_DONE, 1) < 0)
 		return oci_reader_why(&in->link, err);
 	r = keep_tar(in, in->slot, len, err);
-	return r < 0 ? r : check_budgets(in, err);
+	return r < 0 ? r : oci_limits_check(&in->limits, in->tar_size, in->blob_size, err);
 }
 
-/* The first answer of @said. 0: it is not there as a whole; else how many bytes it had; END: 1 in
- * @ret. */
-static int take_answer(struct layer_in *in, const char *said, size_t len, size_t *ret_used,
-		       bool *ret_end, struct err *err)
+static int on_answer(void *ctx, const struct reader_answer *a, const char *body, struct err *err)
 {
-	struct reader_answer a;
-	size_t body = 0;
+	struct layer_in *in = ctx;
 
-	*ret_used = 0;
-	if (len < sizeof(a))
-		return 0;
-	memcpy(&a, said, sizeof(a));
-	if (a.type == READER_MEMBER || a.type == READER_FAILED)
-		body = a.n;
-	if (body > READER_BODY_MAX)
-		return no_sense(err);
-	if (len - sizeof(a) < body)
-		return 0;
-	*ret_used = sizeof(a) + body;
-	said += sizeof(a);
-	switch (a.type) {
+	switch (a->type) {
 	case READER_INPUT_DONE:
-		return free_slots(in, a.n) < 0 ? no_sense(err) : 0;
+		return free_slots(in, a->n) < 0 ? oci_reader_no_sense(err) : 0;
 	case READER_TAR:
-		return take_tar(in, a.n, err);
+		return take_tar(in, a->n, err);
 	case READER_MEMBER:
-		return take_member(in, said, body, err);
-	case READER_FAILED:
-		return reader_get_failure(said, body, err);
-	case READER_END:
-		*ret_end = true;
-		return 0;
+		return take_member(in, body, a->n, err);
 	default:
-		return no_sense(err);
+		return oci_reader_no_sense(err);
 	}
-}
-
-/* All that is there as a whole. */
-static int take_answers(struct layer_in *in, bool *ret_end, struct err *err)
-{
-	size_t at = 0, used = 0;
-	int r;
-
-	do {
-		at += used;
-		r = take_answer(in, in->said.s + at, in->said.len - at, &used, ret_end, err);
-	} while (r == 0 && used > 0 && !*ret_end);
-	if (r < 0)
-		return r;
-	memmove(in->said.s, in->said.s + at, in->said.len - at);
-	strbuf_truncate(&in->said, in->said.len - at);
-	return 0;
-}
-
-static int listen_to_reader(struct layer_in *in, struct err *err)
-{
-	bool end = false;
-	int r = 0;
-
-	while (r == 0 && !end) {
-		ssize_t n;
-
-		if (strbuf_reserve(&in->said, ANSWERS) < 0)
-			return err_set(err, -ENOMEM, "read layer");
-		n = recv(in->link.sock, in->said.s + in->said.len, ANSWERS, 0);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return oci_reader_why(&in->link, err);
-		in->said.len += (size_t)n;
-		in->said.s[in->said.len] = '\0';
-		r = take_answers(in, &end, err);
-	}
-	return r;
 }
 
 /* All bytes are there: does the tar hold what the image says? */
@@ -456,7 +375,7 @@ static int finish_tar(struct layer_in *in, struct oci_layer_result *ret, struct 
 	if (r < 0)
 		return err_set(err, r, "hash tar");
 	if (in->data_end > in->tar_size || in->sparse)
-		return no_sense(err);
+		return oci_reader_no_sense(err);
 	if (!digest_equal(&diff, diff_id))
 		return err_msg(err, -EBADMSG, "diff id does not match: it is %s, not %s", diff.text,
 			       diff_id->text);
@@ -496,7 +415,8 @@ static int prepare(struct layer_in *in, struct err *err)
 	if (!in->tar_hash || (alg != DIGEST_SHA256 && !in->diff_hash) || !in->tree || !in->slot)
 		return err_set(err, -ENOMEM, "read layer");
 	(void)posix_fadvise(in->job->blob_fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-	return oci_reader_start(&in->link, in->job->layer->compression, &in->limits, err);
+	return oci_reader_start(&in->link, in->job->layer->compression, READER_LAYER, &in->limits,
+				err);
 }
 
 static int run(struct layer_in *in, struct oci_layer_result *ret, struct err *err)
@@ -506,7 +426,7 @@ static int run(struct layer_in *in, struct oci_layer_result *ret, struct err *er
 
 	if (r)
 		return err_set(err, -r, "start a thread");
-	r = listen_to_reader(in, err);
+	r = oci_reader_listen(&in->link, on_answer, in, err);
 	if (r < 0)
 		stop_reading(in, r);
 	(void)pthread_join(thread, NULL);
@@ -530,7 +450,6 @@ static void release(struct layer_in *in)
 	hash_free(in->tar_hash);
 	hash_free(in->diff_hash);
 	oci_layer_tree_free(in->tree);
-	strbuf_release(&in->said);
 	reader_member_release(&in->member);
 	free(in->slot);
 	while (in->sparse) {
@@ -554,7 +473,6 @@ int oci_layer_in(const struct oci_layer_job *job, struct oci_layer_result *ret, 
 	struct oci_layer_result result = {.tar_size = 0};
 	int r;
 
-	strbuf_init(&in.said);
 	oci_limits_fill(job->limits, &in.limits);
 	r = prepare(&in, err);
 	if (r == 0)

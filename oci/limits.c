@@ -23,8 +23,9 @@ static const struct {
 	{"depth", offsetof(struct oci_limits, depth), 2048, 4096},
 	{"meta-bytes", offsetof(struct oci_limits, meta_bytes), 512ULL << 20, 1ULL << 40},
 };
-#define HINT	  "if the image is trusted: --limit %s=N"
-#define N_BUDGETS (sizeof(budgets) / sizeof(budgets[0]))
+#define RATIO_FROM (1ULL << 30) /* tar bytes below which no ratio is suspicious */
+#define HINT	   "if the image is trusted: --limit %s=N"
+#define N_BUDGETS  (sizeof(budgets) / sizeof(budgets[0]))
 
 static uint64_t *field(struct oci_limits *limits, size_t i)
 {
@@ -102,6 +103,15 @@ int oci_limit_hit(struct err *err, const char *name, uint64_t value)
 		      (unsigned long long)value);
 	err_hint(err, HINT, name);
 	return -E2BIG;
+}
+
+int oci_limits_check(const struct oci_limits *limits, uint64_t tar, uint64_t blob, struct err *err)
+{
+	if (tar > limits->bytes)
+		return oci_limit_hit(err, "bytes", limits->bytes);
+	if (tar > RATIO_FROM && tar / limits->ratio > (blob ? blob : 1))
+		return oci_limit_hit(err, "ratio", limits->ratio);
+	return 0;
 }
 
 bool oci_limit_is_hint(const char *text)

@@ -28,7 +28,12 @@ struct serve {
 	/* the tar */
 	unsigned int out_slot, out_free;
 	size_t out_len; /* of the slot that is being parsed: not told yet */
+	uint64_t out_at; /* where in all that it inflates to the slot begins */
 	bool ended;
+	/* of a table of contents in a tar: where in the tar it lies */
+	struct toc_text *table;
+	uint64_t table_at, table_size;
+	bool has_table;
 };
 
 int oci_reader_open(struct oci_reader *ret, struct err *err)
@@ -153,6 +158,7 @@ static int tell_slot(struct serve *s)
 {
 	int r = answer(s, READER_TAR, (uint32_t)s->out_len);
 
+	s->out_at += s->out_len;
 	s->out_len = 0;
 	s->out_slot = (s->out_slot + 1) % READER_OUT_SLOTS;
 	s->out_free--;
@@ -202,6 +208,90 @@ static int on_sparse_data(void *ctx, const void *data, size_t len, uint64_t pos,
 	return 0;
 }
 
+static int on_chunk(void *ctx, const struct toc_chunk *c, struct err *err)
+{
+	struct serve *s = ctx;
+	int r = reader_put_chunk(&s->answers, c);
+
+	if (r < 0)
+		return err_set(err, r, "read table");
+	return s->answers.len > FLUSH_AT ? flush(s) : 0;
+}
+
+/* The bytes of the table that are in the slot that was parsed last. */
+static int push_table(struct serve *s, struct err *err)
+{
+	const uint8_t *slot = s->reader->out + (size_t)s->out_slot * READER_OUT_SIZE;
+	uint64_t from = s->table_at, to = s->table_at + s->table_size;
+
+	if (from < s->out_at)
+		from = s->out_at;
+	if (to > s->out_at + s->out_len)
+		to = s->out_at + s->out_len;
+	return from < to ? toc_text_push(s->table, slot + (from - s->out_at), (size_t)(to - from),
+					 err)
+			 : 0;
+}
+
+static int on_next_with_table(void *ctx, const void **ret_data, size_t *ret_len, struct err *err)
+{
+	struct serve *s = ctx;
+	int r = s->has_table ? push_table(s, err) : 0;
+
+	return r < 0 ? r : on_next(s, ret_data, ret_len, err);
+}
+
+/* The tar's header of the table: it is the only file. */
+static int on_table(void *ctx, const struct oci_tar_member *m, struct err *err)
+{
+	struct serve *s = ctx;
+
+	if (s->has_table || m->type != OCI_TAR_REG || m->sparse)
+		return err_msg(err, -EBADMSG, "something else is in its place");
+	s->has_table = true;
+	s->table_at = m->data;
+	s->table_size = m->size;
+	return on_member(s, m, err);
+}
+
+static int read_table_tar(struct serve *s, const struct oci_limits *limits, struct err *err)
+{
+	const struct oci_tar_io io = {.next = on_next_with_table,
+				      .member = on_table,
+				      .sparse_data = on_sparse_data,
+				      .ctx = s};
+
+	return oci_tar_in(&io, limits, err);
+}
+
+static int read_table(struct serve *s, struct err *err)
+{
+	const void *data;
+	size_t len;
+	int r;
+
+	do {
+		r = on_next(s, &data, &len, err);
+		if (r == 0 && len > 0)
+			r = toc_text_push(s->table, data, len, err);
+	} while (r == 0 && len > 0);
+	return r;
+}
+
+/* A table of contents, as it is or in a tar: its entries are told like members. */
+static int read_contents(struct serve *s, const struct reader_start *start, struct err *err)
+{
+	const struct toc_text_out out = {.member = on_member, .chunk = on_chunk, .ctx = s};
+	int r;
+
+	s->table = toc_text_new(&out);
+	if (!s->table)
+		return err_set(err, -ENOMEM, "read table");
+	r = start->content == READER_TABLE ? read_table(s, err)
+					   : read_table_tar(s, &start->limits, err);
+	return r < 0 ? r : toc_text_finish(s->table, err);
+}
+
 /* Who leaves a socket with orders unread takes from the other side what it has not read yet. */
 static void wait_for_end(void)
 {
@@ -243,13 +333,15 @@ static int read_layer(struct serve *s, struct err *err)
 	struct reader_start start;
 	int r = io_read_full(READER_SOCK, &start, sizeof(start));
 
-	if (r < 0 || start.magic != READER_MAGIC || start.compression > OCI_ZSTD)
+	if (r < 0 || start.magic != READER_MAGIC || start.compression > OCI_ZSTD ||
+	    start.content >= READER_CONTENTS)
 		return err_msg(err, -EPERM, "the layer's reader is of another version");
 	s->out_free = READER_OUT_SLOTS;
 	s->inflate = oci_inflate_new((enum oci_compression)start.compression);
 	if (!s->inflate)
 		return err_set(err, -ENOMEM, "read layer");
-	return oci_tar_in(&io, &start.limits, err);
+	return start.content == READER_LAYER ? oci_tar_in(&io, &start.limits, err)
+					     : read_contents(s, &start, err);
 }
 
 int oci_reader_serve(const struct oci_reader *reader)
@@ -274,6 +366,7 @@ int oci_reader_serve(const struct oci_reader *reader)
 	if (r == 0)
 		wait_for_end();
 	oci_inflate_free(s.inflate);
+	toc_text_free(s.table);
 	strbuf_release(&s.answers);
 	return r;
 }

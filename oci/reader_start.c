@@ -16,7 +16,6 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "oci/limits.h"
-#include "oci/reader_wire.h"
 
 #define PROGRAM	 "snap-reader"
 #define FIRST_FD 10 /* above those that the reader gets */
@@ -175,11 +174,13 @@ static int send_all(int sock, const void *data, size_t len)
 }
 
 int oci_reader_start(struct oci_reader_link *ret, enum oci_compression compression,
-		     const struct oci_limits *limits, struct err *err)
+		     enum reader_content content, const struct oci_limits *limits, struct err *err)
 {
 	struct oci_reader_link link = OCI_READER_LINK_INIT;
-	struct reader_start first = {
-		.magic = READER_MAGIC, .compression = compression, .limits = *limits};
+	struct reader_start first = {.magic = READER_MAGIC,
+				     .compression = compression,
+				     .content = content,
+				     .limits = *limits};
 	char *program cleanup_free = oci_reader_program();
 	int r;
 
@@ -265,7 +266,7 @@ int oci_reader_try(struct err *err)
 	int r;
 
 	oci_limits_fill(NULL, &limits);
-	r = oci_reader_start(&link, OCI_PLAIN, &limits, err);
+	r = oci_reader_start(&link, OCI_PLAIN, READER_LAYER, &limits, err);
 	if (r == 0 && oci_reader_order(&link, READER_INPUT, 0) < 0)
 		r = oci_reader_why(&link, err);
 	if (r < 0)

@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "oci/document.h"
 #include "oci/layer_in.h"
+#include "oci/reader_wire.h"
 
 /*
  * reader_start - the side of a layer's reader (oci/reader.h) that starts it and does not trust it.
@@ -33,8 +34,18 @@ struct oci_reader_link {
 
 /* @limits: filled. -ENOENT: the program is not installed. */
 int oci_reader_start(struct oci_reader_link *ret, enum oci_compression compression,
-		     const struct oci_limits *limits, struct err *err)
+		     enum reader_content content, const struct oci_limits *limits, struct err *err)
 	__attribute__((warn_unused_result));
+/*
+ * Takes what it says until its end: answers that it may give, each with its body whole. What @fn
+ * returns below 0 ends it and is returned. -EBADMSG: it is gone, or makes no sense; else what it
+ * says is the reason that it cannot.
+ */
+typedef int (*oci_reader_fn)(void *ctx, const struct reader_answer *a, const char *body,
+			     struct err *err);
+int oci_reader_listen(struct oci_reader_link *link, oci_reader_fn fn, void *ctx, struct err *err)
+	__attribute__((warn_unused_result));
+int oci_reader_no_sense(struct err *err); /* -EBADMSG, and says so */
 /* -EPIPE: it is gone. */
 int oci_reader_order(const struct oci_reader_link *link, uint32_t type, uint32_t n)
 	__attribute__((warn_unused_result));

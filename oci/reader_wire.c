@@ -88,6 +88,22 @@ int reader_put_member(struct strbuf *to, const struct oci_tar_member *m)
 	return 0;
 }
 
+int reader_put_chunk(struct strbuf *to, const struct toc_chunk *c)
+{
+	struct reader_answer head = {.type = READER_CHUNK, .n = sizeof(*c)};
+	int r = put(to, &head, sizeof(head));
+
+	return r < 0 ? r : put(to, c, sizeof(*c));
+}
+
+int reader_get_chunk(const void *body, size_t len, struct toc_chunk *ret)
+{
+	if (len != sizeof(*ret))
+		return -EPROTO;
+	memcpy(ret, body, sizeof(*ret));
+	return memchr(ret->digest, '\0', sizeof(ret->digest)) ? 0 : -EPROTO;
+}
+
 struct cursor {
 	const char *p;
 	size_t left;

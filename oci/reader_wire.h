@@ -6,6 +6,7 @@
 #include "base/strbuf.h"
 #include "oci/layer_in.h"
 #include "oci/tar_member.h"
+#include "oci/toc_text.h"
 
 /*
  * reader_wire - what is said between a process that brings a layer in and its reader, the process
@@ -18,7 +19,7 @@
  * (oci/layer_tree.h). So a reader that was taken over can make of its layer what a tar could have
  * made of it, and nothing else.
  */
-#define READER_MAGIC	 0x736e7201u /* changes with anything here */
+#define READER_MAGIC	 0x736e7202u /* changes with anything here */
 #define READER_SOCK	 3 /* descriptors of the reader */
 #define READER_IN	 4
 #define READER_OUT	 5
@@ -29,9 +30,16 @@
 #define READER_MEMORY	 (512u << 20) /* of address space: a zstd window may be 128 MiB */
 #define READER_BODY_MAX	 (48u << 20) /* a sparse map has at most 2^20 segments of 16 bytes */
 
+/* What the bytes inflate to. */
+enum reader_content {
+	READER_LAYER, /* a tar */
+	READER_TABLE, /* the JSON of a table of contents (oci/toc.h) */
+	READER_TABLE_TAR, /* a tar that has that as its only file */
+	READER_CONTENTS,
+};
 /* To the reader: first this, then orders. */
 struct reader_start {
-	uint32_t magic, compression;
+	uint32_t magic, compression, content, spare;
 	struct oci_limits limits;
 };
 enum reader_order_type {
@@ -47,6 +55,7 @@ enum reader_answer_type {
 	READER_INPUT_DONE = 1, /* so many slots of the blob are free again */
 	READER_TAR, /* the next slot has so many bytes of the tar */
 	READER_MEMBER, /* a body */
+	READER_CHUNK, /* a body: of a table's entry that was told last */
 	READER_FAILED, /* a body: struct reader_failure */
 	READER_END, /* that was all of the tar */
 };
@@ -59,6 +68,12 @@ struct reader_failure {
 };
 
 int reader_put_member(struct strbuf *to, const struct oci_tar_member *m)
+	__attribute__((warn_unused_result));
+
+int reader_put_chunk(struct strbuf *to, const struct toc_chunk *c)
+	__attribute__((warn_unused_result));
+/* -EPROTO: it is none. */
+int reader_get_chunk(const void *body, size_t len, struct toc_chunk *ret)
 	__attribute__((warn_unused_result));
 
 /* A member that came over; @m points into the body, and to what is owned here. */

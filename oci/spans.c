@@ -78,6 +78,25 @@ static uint64_t get64(const uint8_t *p)
 	return le64toh(v);
 }
 
+static int write_pieces(const struct oci_spans *s, struct strbuf *out)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < s->n_pieces && r == 0; i++) {
+		const struct oci_span *x = &s->pieces[i];
+		uint8_t e[SPANS_ENTRY] = {0};
+
+		put64(e, x->out);
+		put64(e + 8, x->in);
+		e[17] = x->starts ? 1 : 2;
+		put64(e + 24, x->skip);
+		put64(e + 32, x->out_len);
+		memcpy(e + 40, x->digest, 32);
+		r = strbuf_add(out, e, sizeof(e));
+	}
+	return r;
+}
+
 int spans_write(const struct oci_spans *s, struct strbuf *out)
 {
 	uint8_t head[SPANS_HEADER] = {0}, sum[SPANS_TRAILER];
@@ -86,7 +105,8 @@ int spans_write(const struct oci_spans *s, struct strbuf *out)
 	int r;
 
 	memcpy(head, SPANS_MAGIC, 8);
-	put32(head + 8, SPANS_VERSION);
+	put32(head + 8, s->by_table ? SPANS_TABLE : SPANS_VERSION);
+	put32(head + 36, (uint32_t)s->n_pieces);
 	put32(head + 12, (uint32_t)s->compression);
 	put64(head + 16, s->blob_size);
 	put64(head + 24, s->tar_size);
@@ -94,8 +114,14 @@ int spans_write(const struct oci_spans *s, struct strbuf *out)
 	put64(head + 40, s->windows_size);
 	spans_raw_digest(&s->tar, head + 48);
 	memcpy(head + 80, s->blob.text, strlen(s->blob.text));
+	if (s->by_table) {
+		put64(head + 216, s->tail);
+		spans_raw_digest(&s->layer, head + 224);
+	}
 	r = strbuf_add(out, head, sizeof(head));
-	for (size_t i = 0; i < s->n && r == 0; i++) {
+	if (r == 0 && s->by_table)
+		r = write_pieces(s, out);
+	for (size_t i = 0; i < s->n && r == 0 && !s->by_table; i++) {
 		const struct oci_span *x = &s->spans[i];
 		uint8_t e[SPANS_ENTRY] = {0};
 
@@ -124,6 +150,7 @@ void oci_spans_free(struct oci_spans *s)
 	if (!s)
 		return;
 	free(s->spans);
+	free(s->pieces);
 	free(s->windows);
 	free(s);
 }
@@ -143,7 +170,8 @@ static int parse_header(const uint8_t *p, size_t len, struct oci_spans *s, struc
 
 	if (len < SPANS_HEADER + SPANS_TRAILER || memcmp(p, SPANS_MAGIC, 8) != 0)
 		return bad(err, "no such file");
-	if (get32(p + 8) != SPANS_VERSION)
+	s->by_table = get32(p + 8) == SPANS_TABLE;
+	if (!s->by_table && get32(p + 8) != SPANS_VERSION)
 		return bad(err, "of a version that is not known here");
 	r = digest_buffer(DIGEST_SHA256, p, len - SPANS_TRAILER, &d);
 	if (r < 0)
@@ -159,13 +187,24 @@ static int parse_header(const uint8_t *p, size_t len, struct oci_spans *s, struc
 	s->n = get32(p + 32);
 	s->windows_size = get64(p + 40);
 	spans_text_digest(p + 48, &s->tar);
+	s->layer = s->tar;
+	s->tail = s->blob_size;
+	if (s->by_table) {
+		s->n_pieces = get32(p + 36);
+		s->tail = get64(p + 216);
+		spans_text_digest(p + 224, &s->layer);
+		if (s->n_pieces < s->n || s->tail > s->blob_size || s->windows_size ||
+		    s->n_pieces > OCI_SPANS_SIZE_MAX / SPANS_ENTRY)
+			return bad(err, "a number is out of range");
+	}
 	memcpy(blob, p + 80, DIGEST_TEXT_MAX + 1);
 	if (digest_parse(blob, &s->blob) < 0)
 		return bad(err, "no digest of a blob");
 	if (s->n == 0 || s->n > OCI_SPANS_MAX || s->windows_size > OCI_SPANS_SIZE_MAX ||
 	    s->tar_size > INT64_MAX || s->blob_size > INT64_MAX)
 		return bad(err, "a number is out of range");
-	all = SPANS_HEADER + (uint64_t)s->n * SPANS_ENTRY + s->windows_size + SPANS_TRAILER;
+	all = SPANS_HEADER + (uint64_t)(s->by_table ? s->n_pieces : s->n) * SPANS_ENTRY +
+	      s->windows_size + SPANS_TRAILER;
 	return all == len ? 0 : bad(err, "the length is wrong");
 }
 
@@ -198,6 +237,70 @@ static int parse_entry(struct oci_spans *s, size_t i, const uint8_t *e, struct e
 	return 0;
 }
 
+/* Pieces in the order of the blob and of the file; no number of theirs is believed. */
+static int parse_piece(struct oci_spans *s, size_t i, const uint8_t *e, struct err *err)
+{
+	struct oci_span *x = &s->pieces[i];
+	const struct oci_span *before = i ? x - 1 : NULL;
+	uint64_t end;
+
+	x->out = get64(e);
+	x->in = get64(e + 8);
+	x->fresh = true;
+	x->starts = e[17] == 1;
+	x->skip = get64(e + 24);
+	x->out_len = get64(e + 32);
+	memcpy(x->digest, e + 40, 32);
+	if ((e[17] != 1 && e[17] != 2) || (i == 0 && (!x->starts || x->out != 0)))
+		return bad(err, "a start is of the wrong kind");
+	if (x->out_len == 0 || __builtin_add_overflow(x->out, x->out_len, &end) ||
+	    end > s->tar_size || x->in >= s->tail || x->skip > OCI_SPANS_SIZE_MAX ||
+	    x->out_len > OCI_SPANS_SIZE_MAX)
+		return bad(err, "a number is out of range");
+	if (before &&
+	    (x->out < before->out + before->out_len || x->in < before->in ||
+	     (x->in == before->in && (x->starts || x->skip < before->skip + before->out_len))))
+		return bad(err, "they are not in order");
+	return 0;
+}
+
+static int parse_pieces(struct oci_spans *s, const uint8_t *p, struct err *err)
+{
+	struct oci_span *span = NULL;
+	size_t n = 0;
+
+	s->spans = calloc(s->n, sizeof(*s->spans));
+	s->pieces = calloc(s->n_pieces, sizeof(*s->pieces));
+	if (!s->spans || !s->pieces)
+		return err_set(err, -ENOMEM, "spans");
+	for (size_t i = 0; i < s->n_pieces; i++) {
+		int r = parse_piece(s, i, p + SPANS_HEADER + i * SPANS_ENTRY, err);
+
+		if (r < 0)
+			return r;
+		if (s->pieces[i].starts) {
+			if (n == s->n)
+				return bad(err, "there are more than it says");
+			span = &s->spans[n++];
+			span->out = s->pieces[i].out;
+			/* what is in front of the first content is the first one's, too */
+			span->in = i ? s->pieces[i].in : 0;
+			span->fresh = true;
+			span->first_piece = i;
+		}
+		span->n_pieces++;
+	}
+	if (n != s->n)
+		return bad(err, "there are fewer than it says");
+	for (size_t i = 0; i < n; i++) {
+		struct oci_span *x = &s->spans[i], *next = i + 1 < n ? x + 1 : NULL;
+
+		x->out_len = (next ? next->out : s->tar_size) - x->out;
+		x->in_len = (next ? next->in : s->tail) - x->in;
+	}
+	return 0;
+}
+
 int oci_spans_parse(const void *data, size_t len, struct oci_spans **ret, struct err *err)
 {
 	struct oci_spans *s cleanup_oci_spans = calloc(1, sizeof(*s));
@@ -206,6 +309,12 @@ int oci_spans_parse(const void *data, size_t len, struct oci_spans **ret, struct
 
 	if (r < 0)
 		return r;
+	if (s->by_table) {
+		r = parse_pieces(s, p, err);
+		if (r == 0)
+			*ret = steal_ptr(&s);
+		return r;
+	}
 	s->spans = calloc(s->n, sizeof(*s->spans));
 	s->windows = malloc((size_t)s->windows_size + 1);
 	if (!s->spans || !s->windows)
@@ -260,4 +369,14 @@ const struct digest *oci_spans_blob(const struct oci_spans *s)
 const struct digest *oci_spans_tar(const struct oci_spans *s)
 {
 	return &s->tar;
+}
+
+bool oci_spans_is_by_table(const struct oci_spans *s)
+{
+	return s->by_table;
+}
+
+const struct digest *oci_spans_layer(const struct oci_spans *s)
+{
+	return &s->layer;
 }

@@ -22,6 +22,7 @@
  */
 #define OCI_SPANS_MAX	   (1u << 20)
 #define OCI_SPANS_SIZE_MAX (1u << 30) /* bytes of a file of them */
+#define OCI_SPAN_LONGEST   (64u << 20) /* bytes that a lazy layer may have in one piece */
 
 struct oci_span {
 	uint64_t out, out_len; /* in the tar, bytes; out_len > 0 */
@@ -31,6 +32,13 @@ struct oci_span {
 	bool fresh; /* a member, frame or plain tar starts here */
 	uint32_t window_raw, window_len; /* bytes, raw and compressed */
 	uint64_t window_off;
+	/*
+	 * Made of a table of contents: the span's pieces, each with a digest of its own, each in a
+	 * member or frame that starts at its in, behind skip bytes of what that inflates to.
+	 */
+	size_t first_piece, n_pieces;
+	uint64_t skip;
+	bool starts; /* a piece: the first one of its span */
 };
 
 struct oci_spans;
@@ -62,6 +70,10 @@ uint64_t oci_spans_tar_size(const struct oci_spans *s);
 uint64_t oci_spans_blob_size(const struct oci_spans *s);
 const struct digest *oci_spans_blob(const struct oci_spans *s); /* of the blob */
 const struct digest *oci_spans_tar(const struct oci_spans *s); /* sha256 of the tar */
+/* Made of a table of contents: "the tar" above is the file that its contents are put into. */
+bool oci_spans_is_by_table(const struct oci_spans *s);
+/* What the layer's folder is called: the tar's sha256, but not with a table. */
+const struct digest *oci_spans_layer(const struct oci_spans *s);
 
 /*
  * Span @i from the blob's bytes, which @blob_fd has where the blob has them, to where the tar has

@@ -183,44 +183,120 @@ static int run_inside(struct filler *f, struct err *err)
 	return run_next_member(f, z, err);
 }
 
+static int check_piece(struct filler *f, struct err *err)
+{
+	uint8_t raw[32];
+	struct digest d;
+	int r = hash_final(f->hash, &d);
+
+	if (r < 0)
+		return err_set(err, r, "hash");
+	spans_raw_digest(&d, raw);
+	return memcmp(raw, f->x->digest, sizeof(raw)) == 0 ? 0 : bad(err, "digest does not match");
+}
+
+/* One piece, by an inflater that is @at bytes behind the start of its member or frame. */
+static int run_piece(struct filler *f, struct oci_inflate *z, const struct oci_span *piece,
+		     uint64_t *at, struct err *err)
+{
+	uint64_t end = piece->skip + piece->out_len;
+	int r = 0;
+
+	hash_free(f->hash);
+	f->hash = hash_new(DIGEST_SHA256);
+	if (!f->hash)
+		return err_set(err, -ENOMEM, "inflate");
+	f->out = 0;
+	while (r == 0 && *at < end) {
+		bool before = *at < piece->skip;
+		uint64_t want = (before ? piece->skip : end) - *at;
+		size_t room = want < OUT_CHUNK ? (size_t)want : OUT_CHUNK, had;
+		struct oci_inflate_io io = {.out = f->outbuf, .out_len = room};
+
+		r = take_input(f, err);
+		if (r < 0)
+			break;
+		io.in = f->p;
+		io.in_len = had = f->len;
+		r = oci_inflate_step(z, &io, err);
+		f->p = io.in;
+		f->len = io.in_len;
+		if (r == 0 && had == f->len && io.out_len == room)
+			r = bad(err, "too few");
+		*at += room - io.out_len;
+		if (r == 0 && !before) {
+			const struct oci_span *span = f->x;
+
+			f->x = piece;
+			r = take_output(f, room - io.out_len, err);
+			if (r == 0 && *at == end)
+				r = check_piece(f, err);
+			f->x = span;
+		}
+	}
+	return r;
+}
+
+/* Pieces of one member one behind the other: it is inflated once. */
+static int run_pieces(struct filler *f, struct err *err)
+{
+	const struct oci_span *span = f->x;
+	struct oci_inflate *z = NULL;
+	uint64_t at = 0;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < span->n_pieces; i++) {
+		const struct oci_span *piece = &f->s->pieces[span->first_piece + i];
+
+		if (i == 0 || piece->in != piece[-1].in) {
+			oci_inflate_free(z);
+			z = oci_inflate_new(f->s->compression);
+			if (!z)
+				return err_set(err, -ENOMEM, "inflate");
+			f->in = piece->in - span->in;
+			f->len = 0;
+			at = 0;
+		}
+		r = run_piece(f, z, piece, &at, err);
+	}
+	oci_inflate_free(z);
+	return r;
+}
+
 int oci_spans_inflate(const struct oci_spans *s, size_t i, int blob_fd, int data_fd,
 		      struct err *err)
 {
-	struct hash *hash cleanup_hash = hash_new(DIGEST_SHA256);
 	uint8_t *in cleanup_free = malloc(IN_CHUNK), *out cleanup_free = malloc(OUT_CHUNK);
 	struct filler f = {.s = s,
 			   .x = oci_spans_get(s, i),
 			   .blob_fd = blob_fd,
 			   .data_fd = data_fd,
-			   .hash = hash,
+			   .hash = hash_new(DIGEST_SHA256),
 			   .inbuf = in,
 			   .outbuf = out};
-	uint8_t raw[32];
-	struct digest d;
-	int r;
+	int r = 0;
 
 	if (!f.x)
-		return err_msg(err, -EINVAL, "no such span");
-	if (!hash || !in || !out)
-		return err_set(err, -ENOMEM, "inflate");
-	r = f.x->fresh ? run_fresh(&f, err) : run_inside(&f, err);
-	if (r < 0)
-		return r;
-	r = hash_final(hash, &d);
-	if (r < 0)
-		return err_set(err, r, "hash");
-	spans_raw_digest(&d, raw);
-	return memcmp(raw, f.x->digest, sizeof(raw)) == 0 ? 0 : bad(err, "digest does not match");
+		r = err_msg(err, -EINVAL, "no such span");
+	else if (!f.hash || !in || !out)
+		r = err_set(err, -ENOMEM, "inflate");
+	else if (s->by_table)
+		r = run_pieces(&f, err);
+	else
+		r = f.x->fresh ? run_fresh(&f, err) : run_inside(&f, err);
+	if (r == 0 && !s->by_table)
+		r = check_piece(&f, err);
+	hash_free(f.hash);
+	return r;
 }
 
-int oci_spans_verify(const struct oci_spans *s, size_t i, int data_fd)
+static int verify(const struct oci_span *x, int data_fd)
 {
-	const struct oci_span *x = oci_spans_get(s, i);
 	struct hash *hash cleanup_hash = hash_new(DIGEST_SHA256);
 	uint8_t *buf cleanup_free = malloc(OUT_CHUNK);
 	uint8_t raw[32];
 	struct digest d;
-	int r = hash && buf && x ? 0 : -ENOMEM;
+	int r = hash && buf ? 0 : -ENOMEM;
 
 	for (uint64_t pos = 0; r == 0 && pos < x->out_len;) {
 		size_t n = x->out_len - pos < OUT_CHUNK ? (size_t)(x->out_len - pos) : OUT_CHUNK;
@@ -236,4 +312,18 @@ int oci_spans_verify(const struct oci_spans *s, size_t i, int data_fd)
 		return r;
 	spans_raw_digest(&d, raw);
 	return memcmp(raw, x->digest, sizeof(raw)) == 0;
+}
+
+int oci_spans_verify(const struct oci_spans *s, size_t i, int data_fd)
+{
+	const struct oci_span *x = oci_spans_get(s, i);
+	int r = 1;
+
+	if (!x)
+		return -EINVAL;
+	if (!s->by_table)
+		return verify(x, data_fd);
+	for (size_t k = 0; k < x->n_pieces && r > 0; k++)
+		r = verify(&s->pieces[x->first_piece + k], data_fd);
+	return r;
 }

@@ -5,6 +5,7 @@
 /* The file, all numbers little-endian; docs/FORMAT.md has it in words. */
 #define SPANS_MAGIC   "SNAPSPAN"
 #define SPANS_VERSION 1u
+#define SPANS_TABLE   2u /* the version that is made of a table of contents */
 #define SPANS_HEADER  256u
 #define SPANS_ENTRY   72u
 #define SPANS_TRAILER 32u
@@ -16,6 +17,11 @@ struct oci_spans {
 	struct digest blob, tar;
 	size_t n;
 	struct oci_span *spans;
+	bool by_table;
+	struct digest layer;
+	uint64_t tail; /* in the blob: the spans end here; what is behind came with the table */
+	struct oci_span *pieces;
+	size_t n_pieces;
 	uint8_t *windows; /* all of them, compressed */
 	uint64_t windows_size;
 };

@@ -109,7 +109,7 @@ static int parse_time(const char *text, int64_t *ret_sec, uint32_t *ret_nsec)
 	return 0;
 }
 
-static int base64_decode(const char *text, size_t len, uint8_t *out, size_t *ret_len)
+int pax_base64_decode(const char *text, size_t len, uint8_t *out, size_t *ret_len)
 {
 	static const char digits[] =
 		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -205,7 +205,7 @@ static int read_xattr(struct pax *p, const char *name, const char *value, size_t
 	if (encoded) {
 		r = url_decode(n);
 		if (r == 0 && len)
-			r = base64_decode(value, len, v, &len);
+			r = pax_base64_decode(value, len, v, &len);
 	} else if (len) {
 		memcpy(v, value, len);
 	}

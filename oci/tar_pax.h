@@ -45,6 +45,9 @@ struct pax {
 int pax_parse(struct pax *p, char *data, size_t len, struct err *err)
 	__attribute__((warn_unused_result));
 void pax_release(struct pax *p);
+/* @out: room for @len bytes. -EINVAL. */
+int pax_base64_decode(const char *text, size_t len, uint8_t *out, size_t *ret_len)
+	__attribute__((warn_unused_result));
 /* Adds a segment to @map. */
 int pax_map_add(struct pax *p, uint64_t offset, uint64_t len) __attribute__((warn_unused_result));
 /* Puts what @over says over what @p says; takes @over, which is empty afterwards. */

@@ -11,6 +11,7 @@
 #include "base/io.h"
 #include "oci/layer_in.h"
 #include "snapshotter/fsck_private.h"
+#include "snapshotter/remake.h"
 
 /* Content against its digest, and what was made of it against what it gives when made anew. */
 
@@ -88,54 +89,13 @@ int fsck_blob(struct fsck *f, const char *digest, struct err *err)
 	return drop(f, path, "blob", digest, "its content is something else", err);
 }
 
-/* A layer made anew in tmp/, from its own tar or from its blob. */
-struct remade {
-	struct store_tmp tmp;
-	int data, side, index;
-	struct oci_layer_result result;
-};
-
-static void remade_release(struct remade *m)
-{
-	closep(&m->data);
-	closep(&m->side);
-	closep(&m->index);
-	store_tmp_release(&m->tmp);
-}
-
+/* A layer made anew, from its own tar or from its blob. */
 static int remake(struct fsck *f, int from, const struct oci_layer_ref *ref, struct remade *m,
 		  struct err *err)
 {
-	static const struct oci_limits no_limits = {
-		.bytes = UINT64_MAX,
-		.ratio = UINT64_MAX,
-		.entries = UINT64_MAX,
-		.xattr_bytes = UINT64_MAX,
-		.header_bytes = UINT64_MAX,
-		.depth = UINT64_MAX,
-	};
-	struct oci_layer_job job = {
-		.blob_fd = from, .layer = ref, .limits = &no_limits, .copy_fd = -1};
-	int dir cleanup_close = -1, r = store_tmp_new(f->store, &m->tmp, err);
+	int r = layer_remake(f->store, from, ref, &no_limits, m, err);
 
-	if (r < 0)
-		return r;
-	r = store_mkdir(m->tmp.fd, "l", 0700);
-	dir = openat(m->tmp.fd, "l", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	m->data = openat(dir, "data", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	m->side = openat(dir, "side", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	m->index = openat(dir, "index", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (r < 0 || m->data < 0 || m->side < 0 || m->index < 0)
-		return err_set(err, r < 0 ? r : -EIO, "make files in '%s/tmp'", f->store->root);
-	job.data_fd = m->data;
-	job.side_fd = m->side;
-	job.index_fd = m->index;
-	r = oci_layer_in(&job, &m->result, err);
-	if (r == 0 && m->result.side_size == 0 && unlinkat(dir, "side", 0) < 0)
-		r = err_set(err, -errno, "remove an empty file");
-	if (r == 0 && f->repair && (fsync(m->data) < 0 || fsync(m->index) < 0 || fsync(dir) < 0))
-		r = err_set(err, -errno, "sync");
-	return r;
+	return r == 0 && f->repair ? remade_sync(m, err) : r;
 }
 
 static int open_file(struct fsck *f, const char *id, const char *name)
@@ -166,8 +126,7 @@ static enum oci_compression layer_compression(int fd)
 static int layer_from_blob(struct fsck *f, const char *id, const char *what, struct err *err)
 {
 	struct db_rows *rows cleanup_db_rows = NULL;
-	struct remade m CLEANUP(remade_release) = {
-		.tmp = STORE_TMP_INIT, .data = -1, .side = -1, .index = -1};
+	struct remade m CLEANUP(remade_release) = REMADE_INIT;
 	struct oci_layer_ref ref = {.compression = OCI_PLAIN};
 	struct err why = ERR_INIT;
 	char path[STORE_PATH_MAX];
@@ -230,8 +189,7 @@ static int compare_index(struct fsck *f, const char *id, struct remade *m, struc
 
 int fsck_layer(struct fsck *f, const char *id, struct err *err)
 {
-	struct remade m CLEANUP(remade_release) = {
-		.tmp = STORE_TMP_INIT, .data = -1, .side = -1, .index = -1};
+	struct remade m CLEANUP(remade_release) = REMADE_INIT;
 	struct oci_layer_ref ref = {.compression = OCI_PLAIN};
 	struct err why = ERR_INIT;
 	char text[DIGEST_TEXT_MAX + 1], what[512];

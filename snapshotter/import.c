@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "snapshotter/lazy.h"
 #include "snapshotter/lazy_import.h"
+#include "snapshotter/lazy_table.h"
 #include "snapshotter/snapshot_private.h"
 
 struct import_added {
@@ -372,6 +373,11 @@ static int bring_in(struct import *im, const struct import_job *job, struct impo
 	if (r < 0)
 		return r;
 	r = import_rows(im, job->layer, &result, id, "complete", err);
+	if (r == 0) {
+		(void)pthread_mutex_lock(&im->db_lock);
+		r = lazy_table_adopt(im->store, job->layer, id, err);
+		(void)pthread_mutex_unlock(&im->db_lock);
+	}
 	if (r == 0) {
 		memcpy(ret->id, id, sizeof(ret->id));
 		ret->tar_size = result.tar_size;

@@ -38,8 +38,6 @@ void lazy_layer_close(struct lazy_layer *l)
 	(void)pthread_mutex_destroy(&l->open_lock);
 	free(l);
 }
-DEFINE_CLEANUP(struct lazy_layer *, lazy_layer_close)
-
 const char *lazy_layer_id(const struct lazy_layer *l)
 {
 	return l->id;
@@ -78,7 +76,7 @@ int lazy_check_files(const struct lazy_layer *l, struct err *err)
 	    oci_spans_tar_size(l->spans) != erofs_presence_size(l->present) ||
 	    !digest_equal(oci_spans_blob(l->spans), &l->desc.digest) ||
 	    oci_spans_blob_size(l->spans) != l->desc.size ||
-	    strcmp(digest_hex(oci_spans_tar(l->spans)), l->id) != 0)
+	    strcmp(digest_hex(oci_spans_layer(l->spans)), l->id) != 0)
 		return err_msg(err, -EUCLEAN, "'spans', 'present' and 'source' do not agree");
 	for (size_t i = 0; i < n; i++) {
 		if (oci_spans_get(l->spans, i)->out != erofs_presence_start(l->present, i))
@@ -176,9 +174,7 @@ static time_t now(void)
 	return t.tv_sec;
 }
 
-/* The spans [i, end), whose bytes of the blob are in our copy of it. */
-static int inflate_run(struct lazy_layer *l, size_t i, size_t end, const char *from,
-		       struct err *err)
+int lazy_inflate(struct lazy_layer *l, size_t i, size_t end, const char *from, struct err *err)
 {
 	for (; i < end; i++) {
 		int r;
@@ -217,7 +213,7 @@ static int bring_run(struct lazy_layer *l, size_t i, size_t end, unsigned int se
 				     err)
 			: 0;
 		if (r == 0)
-			r = inflate_run(l, i, end, l->places[place].spec, err);
+			r = lazy_inflate(l, i, end, l->places[place].spec, err);
 		if (r == 0 || r == -ENOSPC || r == -ENOMEM)
 			break;
 	}

@@ -245,7 +245,7 @@ int lazy_spans_check(const struct oci_spans *spans, const struct oci_layer_ref *
 	if (!digest_equal(oci_spans_blob(spans), &ref->desc.digest) ||
 	    oci_spans_blob_size(spans) != ref->desc.size ||
 	    oci_spans_compression(spans) != ref->compression ||
-	    !digest_equal(oci_spans_tar(spans), &ref->diff_id))
+	    !digest_equal(oci_spans_tar(spans), &ref->diff_id) || oci_spans_is_by_table(spans))
 		return err_msg(err, -EBADMSG, "lazy index: it is for another layer");
 	return 0;
 }

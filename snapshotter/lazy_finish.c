@@ -12,6 +12,8 @@
 #include "base/log.h"
 #include "oci/layer_in.h"
 #include "snapshotter/lazy_private.h"
+#include "snapshotter/lazy_table.h"
+#include "snapshotter/remake.h"
 
 /*
  * The end of laziness. Each span was held against a digest that came with the index; now the tar is
@@ -22,14 +24,6 @@
 /* The index that the tar gives, in an unnamed file; the tar's digest holds then. */
 static int remake(struct lazy_layer *l, int index_fd, struct err *err)
 {
-	static const struct oci_limits no_limits = {
-		.bytes = UINT64_MAX,
-		.ratio = UINT64_MAX,
-		.entries = UINT64_MAX,
-		.xattr_bytes = UINT64_MAX,
-		.header_bytes = UINT64_MAX,
-		.depth = UINT64_MAX,
-	};
 	int nowhere cleanup_close = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	int side cleanup_close = memfd_create("side", MFD_CLOEXEC);
 	int from cleanup_close = openat(l->dir_fd, "data", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
@@ -86,7 +80,7 @@ static int check_tar(struct lazy_layer *l, struct snap_store *store, struct err 
  * The blob's digest. Bits of a byte that two spans share, and what is behind the last of deflate,
  * no span's digest covers: then it is fetched once more, as a whole.
  */
-static int check_blob(struct lazy_layer *l, struct err *err)
+int lazy_check_blob(struct lazy_layer *l, struct err *err)
 {
 	struct digest is;
 	int r;
@@ -107,7 +101,7 @@ static int check_blob(struct lazy_layer *l, struct err *err)
 	}
 }
 
-static int publish_blob(struct lazy_layer *l, struct err *err)
+int lazy_publish_blob(struct lazy_layer *l, struct err *err)
 {
 	char path[STORE_PATH_MAX], *slash;
 	int dir cleanup_close = -1;
@@ -150,6 +144,38 @@ void lazy_drop_rest(int dir)
 	(void)unlinkat(dir, "plan", 0);
 }
 
+static int condemn(struct lazy_layer *l, struct err *err)
+{
+	erofs_presence_condemn(l->present);
+	log_error("layer %s, from '%s', is not what its lazy index says: %s. Nothing of it is read "
+		  "any more; 'snap rmi' the image and pull it without --lazy",
+		  l->id, l->places[0].spec, err->msg);
+	return err_msg(err, -EUCLEAN, "layer %s is not what its lazy index says", l->id);
+}
+
+static int finish(struct lazy_layer *l, struct snap_store *store, int gc, struct err *err)
+{
+	int r;
+
+	if (oci_spans_is_by_table(l->spans)) {
+		r = lazy_check_blob(l, err);
+		if (r < 0)
+			return r;
+		r = lazy_table_finish(l, store, gc, err);
+		return r == -EBADMSG ? condemn(l, err) : r;
+	}
+	r = check_tar(l, store, err);
+	if (r == -EBADMSG)
+		return condemn(l, err);
+	if (r == 0)
+		r = lazy_check_blob(l, err);
+	if (r == 0)
+		r = lazy_publish_blob(l, err);
+	if (r == 0)
+		r = set_state(store, l->id, "complete", err);
+	return r < 0 ? r : drop_files(l->dir_fd, err);
+}
+
 int lazy_layer_finish(struct lazy_layer *l, struct snap_store *store, struct err *err)
 {
 	/* what we make and name is not collected in between */
@@ -161,27 +187,21 @@ int lazy_layer_finish(struct lazy_layer *l, struct snap_store *store, struct err
 	/* a pull gave it its bytes, and made it an ordinary one */
 	if (faccessat(l->dir_fd, "present", F_OK, 0) < 0 && errno == ENOENT)
 		return 0;
-	r = check_tar(l, store, err);
-	if (r == -EBADMSG) {
-		erofs_presence_condemn(l->present);
-		log_error("layer %s, from '%s', is not what its lazy index says: %s. Nothing of it "
-			  "is "
-			  "read any more; 'snap rmi' the image and pull it without --lazy",
-			  l->id, l->places[0].spec, err->msg);
-		return err_msg(err, -EUCLEAN, "layer %s is not what its lazy index says", l->id);
-	}
-	if (r == 0)
-		r = check_blob(l, err);
-	if (r == 0)
-		r = publish_blob(l, err);
-	if (r == 0)
-		r = set_state(store, l->id, "complete", err);
-	if (r == 0)
-		r = drop_files(l->dir_fd, err);
+	r = finish(l, store, gc, err);
 	if (r < 0)
-		return err_wrap(err, r, "layer %s", l->id);
+		return r == -EUCLEAN ? r : err_wrap(err, r, "layer %s", l->id);
 	log_info("layer %s is complete", l->id);
 	return 0;
+}
+
+int lazy_refuse_condemned(const struct erofs_presence *p, const char *id, struct err *err)
+{
+	return erofs_presence_is_condemned(p)
+		       ? err_msg(err, -EUCLEAN,
+				 "layer %s is not what its lazy index says: 'snap rmi' the images "
+				 "that have it, then 'snap gc'",
+				 id)
+		       : 0;
 }
 
 int lazy_layer_adopt(struct snap_store *store, const char *id, int data_fd, struct err *err)
@@ -199,13 +219,10 @@ int lazy_layer_adopt(struct snap_store *store, const char *id, int data_fd, stru
 	if (data < 0)
 		return err_set(err, -errno, "open '%s/data'", path);
 	r = erofs_presence_open(map, true, &p, err);
+	if (r == 0)
+		r = lazy_refuse_condemned(p, id, err);
 	if (r < 0)
 		return r;
-	if (erofs_presence_is_condemned(p))
-		return err_msg(err, -EUCLEAN,
-			       "layer %s is not what its lazy index says: 'snap rmi' "
-			       "the images that have it, then 'snap gc'",
-			       id);
 	/* the same bytes as those that are there: who reads meanwhile sees no difference */
 	r = io_copy_range(data_fd, 0, data, 0, erofs_presence_size(p), false);
 	if (r < 0 || fdatasync(data) < 0)

@@ -15,6 +15,7 @@
 #include "oci/limits.h"
 #include "oci/spans.h"
 #include "snapshotter/lazy_bundle.h"
+#include "snapshotter/lazy_table.h"
 
 void lazy_offer_release(struct lazy_offer *o)
 {
@@ -40,6 +41,15 @@ static char *absolute_spec(const char *spec)
 	return out;
 }
 
+static bool has_table(const struct oci_image *image)
+{
+	for (size_t i = 0; i < image->n_layers; i++) {
+		if (image->layers[i].toc.kind != OCI_TOC_NONE)
+			return true;
+	}
+	return false;
+}
+
 int lazy_offer_open(const struct lazy_place_of *at, const struct oci_image *image,
 		    struct lazy_offer *ret, struct err *err)
 {
@@ -58,6 +68,9 @@ int lazy_offer_open(const struct lazy_place_of *at, const struct oci_image *imag
 		ret->source = ret->own;
 	}
 	r = lazy_index_find(ret->source, image, at->expect, &ret->doc, err);
+	/* layers may have tables of contents of their own */
+	if (r == -ENOENT && !at->index && !at->expect && has_table(image))
+		r = 0;
 	if (r < 0)
 		return r;
 	ret->spec = absolute_spec(at->spec);
@@ -82,8 +95,10 @@ int lazy_offer_list(const struct lazy_offer *o, struct lazy_list *ret, struct er
 struct lazy_work {
 	const struct import_job *job;
 	struct store_tmp tmp;
-	int dir, index;
+	int dir, index, blob;
 	char *bundle;
+	struct strbuf table; /* spans that a table of contents gave */
+	uint64_t fetched;
 	struct oci_spans *spans;
 	struct oci_layer_result result;
 };
@@ -92,6 +107,8 @@ static void work_release(struct lazy_work *w)
 {
 	closep(&w->dir);
 	closep(&w->index);
+	closep(&w->blob);
+	strbuf_release(&w->table);
 	free(w->bundle);
 	oci_spans_free(w->spans);
 	store_tmp_release(&w->tmp);
@@ -167,8 +184,6 @@ static int write_files(struct lazy_work *w, const void *spans, size_t len, struc
 		return err_set(err, r, "write lazy layer");
 	r = make_sparse(w->dir, "data", oci_spans_tar_size(w->spans), err);
 	if (r == 0)
-		r = make_sparse(w->dir, "blob", w->job->layer->desc.size, err);
-	if (r == 0)
 		r = write_map(w, err);
 	if (r == 0)
 		r = lazy_source_write(w->dir, w->job->layer, &w->job->lazy->where, err);
@@ -177,11 +192,59 @@ static int write_files(struct lazy_work *w, const void *spans, size_t len, struc
 	return r;
 }
 
-static int make_layer(struct import *im, struct lazy_work *w, const struct oci_descriptor *desc,
-		      struct err *err)
+/* What somebody else made of the layer and published. */
+static int use_bundle(struct lazy_work *w, const struct oci_descriptor *desc, struct err *err)
 {
 	const void *spans = NULL;
 	size_t len = 0;
+	int r = lazy_part_fetch(w->job->lazy->source, desc, &w->bundle, err);
+
+	if (r == 0)
+		r = lazy_bundle_read(w->bundle, (size_t)desc->size, w->index, &spans, &len, err);
+	if (r == 0)
+		r = oci_spans_parse(spans, len, &w->spans, err);
+	if (r == 0)
+		r = lazy_spans_check(w->spans, w->job->layer, err);
+	if (r == 0)
+		r = check_index(w, err);
+	w->fetched = desc->size;
+	return r < 0 ? r : write_files(w, spans, len, err);
+}
+
+/* What the layer says itself. Of eStargz the table is a file of the layer, and is here. */
+static int use_table(struct lazy_work *w, struct err *err)
+{
+	struct erofs_presence *map cleanup_erofs_presence = NULL;
+	int data cleanup_close = -1, present cleanup_close = -1;
+	size_t last;
+	int r = lazy_table_fetch(w->job, w->index, w->blob, &w->table, &w->result, &w->fetched,
+				 err);
+
+	if (r == 0)
+		r = oci_spans_parse(w->table.s, w->table.len, &w->spans, err);
+	if (r == 0)
+		r = write_files(w, w->table.s, w->table.len, err);
+	if (r < 0 || w->job->layer->toc.kind != OCI_TOC_ESTARGZ)
+		return r;
+	data = openat(w->dir, "data", O_RDWR | O_CLOEXEC);
+	present = openat(w->dir, "present", O_RDWR | O_CLOEXEC);
+	if (data < 0 || present < 0)
+		return err_set(err, -errno, "open lazy layer");
+	last = oci_spans_count(w->spans) - 1;
+	r = oci_spans_inflate(w->spans, last, w->blob, data, err);
+	if (r == 0 && (fdatasync(data) < 0 || fdatasync(w->blob) < 0))
+		r = err_set(err, -errno, "sync lazy layer");
+	if (r == 0)
+		r = erofs_presence_open(present, true, &map, err);
+	if (r == 0)
+		erofs_presence_set(map, last, true);
+	return r;
+}
+
+/* @desc: NULL, or the bundle. */
+static int make_layer(struct import *im, struct lazy_work *w, const struct oci_descriptor *desc,
+		      struct err *err)
+{
 	int r = store_tmp_new(im->store, &w->tmp, err);
 
 	if (r == 0)
@@ -192,23 +255,21 @@ static int make_layer(struct import *im, struct lazy_work *w, const struct oci_d
 	w->index = new_file(w->dir, "index");
 	if (w->index < 0)
 		return err_set(err, w->index, "make a file in '%s/tmp'", im->store->root);
-	r = lazy_part_fetch(w->job->lazy->source, desc, &w->bundle, err);
-	if (r == 0)
-		r = lazy_bundle_read(w->bundle, (size_t)desc->size, w->index, &spans, &len, err);
-	if (r == 0)
-		r = oci_spans_parse(spans, len, &w->spans, err);
-	if (r == 0)
-		r = lazy_spans_check(w->spans, w->job->layer, err);
-	if (r == 0)
-		r = check_index(w, err);
-	return r < 0 ? r : write_files(w, spans, len, err);
+	w->blob = new_file(w->dir, "blob");
+	if (w->blob < 0 || ftruncate(w->blob, (off_t)w->job->layer->desc.size) < 0)
+		return err_set(err, w->blob < 0 ? w->blob : -errno, "make 'blob'");
+	return desc ? use_bundle(w, desc, err) : use_table(w, err);
 }
 
 int lazy_import_layer(struct import *im, const struct import_job *job, struct import_layer *ret,
 		      struct err *err)
 {
-	struct lazy_work w CLEANUP(work_release) = {
-		.job = job, .tmp = STORE_TMP_INIT, .dir = -1, .index = -1};
+	struct lazy_work w CLEANUP(work_release) = {.job = job,
+						    .tmp = STORE_TMP_INIT,
+						    .dir = -1,
+						    .index = -1,
+						    .blob = -1,
+						    .table = STRBUF_INIT};
 	struct oci_descriptor desc;
 	struct err why = ERR_INIT;
 	const char *id;
@@ -220,6 +281,8 @@ int lazy_import_layer(struct import *im, const struct import_job *job, struct im
 		r = lazy_manifest_find(job->lazy->doc, &job->layer->desc.digest, &desc, &why);
 	if (r == 0)
 		r = make_layer(im, &w, &desc, &why);
+	else if (r == -ENOENT && job->layer->toc.kind != OCI_TOC_NONE)
+		r = make_layer(im, &w, NULL, &why);
 	if (r == -ENOSPC || r == -ENOMEM || r == -E2BIG) {
 		if (err)
 			*err = why;
@@ -238,7 +301,7 @@ int lazy_import_layer(struct import *im, const struct import_job *job, struct im
 	memcpy(ret->id, id, 65);
 	ret->tar_size = w.result.tar_size;
 	ret->is_new = ret->is_lazy = true;
-	ret->fetched = desc.size;
+	ret->fetched = w.fetched;
 	if (job->progress)
 		*job->progress += job->layer->desc.size;
 	return 1;

@@ -134,6 +134,12 @@ static int look_at(struct snap_store *store, struct layer *l, bool make,
 		r = make_spans(store, l, err);
 	if (r < 0)
 		return r;
+	if (oci_spans_is_by_table(l->parsed)) {
+		(void)snprintf(ret->why, sizeof(ret->why),
+			       "it is lazy by a table of contents of its own");
+		ret->state = SNAP_INDEX_NEVER;
+		return 0;
+	}
 	ret->spans = oci_spans_count(l->parsed);
 	ret->size = l->spans.len;
 	ret->state = has_long_span(l->parsed, ret->why) ? SNAP_INDEX_NEVER : SNAP_INDEX_READY;

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/cleanup.h"
 #include "erofs/presence.h"
 #include "oci/spans.h"
 #include "snapshotter/lazy.h"
@@ -34,10 +35,20 @@ struct lazy_layer {
 	struct err failure; /* the last one */
 };
 
+DEFINE_CLEANUP(struct lazy_layer *, lazy_layer_close)
+
 int lazy_read_spans(int dir, struct oci_spans **ret, struct err *err)
 	__attribute__((warn_unused_result));
 /* Do the spans, the map and the source speak of the same layer? -EUCLEAN. */
 int lazy_check_files(const struct lazy_layer *l, struct err *err)
+	__attribute__((warn_unused_result));
+/* lazy_finish.c: the blob, which is here, against its digest; and to its place. */
+int lazy_check_blob(struct lazy_layer *l, struct err *err) __attribute__((warn_unused_result));
+int lazy_publish_blob(struct lazy_layer *l, struct err *err) __attribute__((warn_unused_result));
+int lazy_refuse_condemned(const struct erofs_presence *p, const char *id, struct err *err)
+	__attribute__((warn_unused_result));
+/* The spans [i, end) that are missing, whose bytes of the blob are in our copy of it: @from. */
+int lazy_inflate(struct lazy_layer *l, size_t i, size_t end, const char *from, struct err *err)
 	__attribute__((warn_unused_result));
 /* Reads the file `source`. */
 int lazy_source_read(int dir, struct lazy_layer *l, struct err *err)

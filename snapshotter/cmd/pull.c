@@ -209,7 +209,8 @@ const struct cmd cmd_pull = {
 		"what\n"
 		"an earlier run read meanwhile (prefetch), or that and then all the rest "
 		"(background).\n"
-		"What has no lazy index comes whole, and why is told.",
+		"Layers of eStargz and zstd:chunked need no index. What has neither comes whole,\n"
+		"and why is told.",
 	.options = options,
 	.options_size = sizeof(struct options),
 	.min_args = 1,

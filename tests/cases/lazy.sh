@@ -171,6 +171,212 @@ test_whole_after_lazy() {
 	other --quiet fsck
 	other umount k
 }
+# Layers that bring their own table of contents: no index, no conversion, one code path.
+tables() { # KIND: layout lay of the folder content
+	mkdir -p content/d/e
+	python3 - <<-'PY'
+		import os, random
+		r = random.Random(5)
+		for n in range(30):
+		    with open(f"content/f{n}", "wb") as f:
+		        f.write(r.randbytes(r.randrange(1, 150000)) + b"words again " * 2000)
+		open("content/d/empty", "w").close()
+		os.symlink("../f1", "content/d/s")
+	PY
+	read -r blob start <<<"$(python3 "$LIB/mktoc.py" "$1" content lay 100000 "${2:-}")"
+}
+flip() { # FILE OFFSET
+	python3 -c 'import sys; f = open(sys.argv[1], "r+b"); f.seek(int(sys.argv[2])); b = f.read(1); f.seek(-1, 1); f.write(bytes([b[0] ^ 4]))' "$1" "$2"
+}
+same_but_table() { diff -r content m -x stargz.index.json; }
+by_table() { # KIND
+	local all before
+	tables "$1"
+	other pull --lazy metadata oci:lay:1 --name t:1 2>pull.err >/dev/null
+	grep -q whole pull.err && fail "whole: $(cat pull.err)"
+	is "$(state)" lazy state
+	all=$(other --json images | jq -re '.[0].needed')
+	[ "$(fetched)" -lt $((all / 50)) ] || fail "$(fetched) of $all bytes at the pull"
+	other prepare k t:1 >/dev/null
+	mkdir m
+	other --quiet mount k m --engine fuse
+	cmp m/f7 content/f7
+	[ "$(fetched)" -lt $((all / 2)) ] || fail "$(fetched) of $all bytes for one file"
+	same_but_table
+	before=$(ls -iR m | sort)
+	other --quiet fsck
+	other --quiet fill t:1
+	is "$(state)" complete state
+	other gc >/dev/null # when something else was at work just then
+	is "$(find other/layers -name present -o -name blob -o -name source | wc -l)" 0 'files of lazy layers'
+	same_but_table # by those who had it mounted
+	other --quiet fsck
+	other umount k
+	other --quiet mount k m --engine fuse
+	same_but_table
+	is "$(ls -iR m | sort)" "$before" 'inode numbers before and after'
+	# what an eager pull makes of the same image
+	snap --quiet pull oci:lay:1 --name t:1
+	snap prepare k t:1 >/dev/null
+	mkdir whole
+	snap --quiet mount k whole --engine fuse
+	treecmp whole m
+	snap umount k
+	other umount k
+	other push t:1 oci:out:1 >/dev/null
+	is "$(jq -r '.manifests[0].digest' out/index.json)" "$(jq -r '.manifests[0].digest' lay/index.json)" 'digest pushed'
+}
+test_estargz() { by_table estargz; }
+test_zstd_chunked() { by_table chunked; }
+# A bit wrong in the table or its footer: the layer is not lazy by it, and is refused as a whole. In a content: an error for it.
+wrong_tables() { # KIND
+	local file size
+	export SNAP_FILL_TIMEOUT=2
+	tables "$1"
+	file=lay/blobs/sha256/$blob
+	size=$(stat -c %s "$file")
+	cp "$file" good
+	for at in $((start + 20)) $((start + 200)) $((size - 30)); do
+		[ "$1 $at" = "chunked $((size - 30))" ] && continue # nobody reads that footer
+		cp good "$file"
+		flip "$file" "$at"
+		other --quiet pull --lazy metadata oci:lay:1 --name t:1 2>pull.err && fail "byte $at: $(cat pull.err)"
+		grep -q 'digest does not match' pull.err || fail "byte $at: $(cat pull.err)"
+		is "$(find other/layers other/blobs -type f | wc -l)" 0 "files behind byte $at"
+	done
+	cp good "$file"
+	other --quiet pull --lazy metadata oci:lay:1 --name t:1
+	other prepare k t:1 >/dev/null
+	mkdir m
+	other --quiet mount k m
+	for at in 1000 $((start / 3)) $((start / 2)); do flip "$file" "$at"; done
+	for f in content/f*; do
+		cat "m/${f##*/}" >got 2>read.err || { grep -q 'Input/output error' read.err || fail "$(cat read.err)"; continue; }
+		cmp got "$f"
+	done
+	other --quiet fill t:1 2>fill.err && fail 'a layer with wrong bytes is complete'
+	cp good "$file"
+	other --quiet fill t:1
+	diff -r content m -x stargz.index.json
+	other --quiet fsck
+	other umount k
+}
+test_estargz_wrong() { wrong_tables estargz; }
+test_zstd_chunked_wrong() { wrong_tables chunked; }
+# A table with the right digest that says something else than the tar. What it says of contents is held against their
+# digests at every read; what it says of all else, when all is here: then nothing of it is read any more.
+lying_table() { # KIND LIE
+	rm -rf content lay
+	tables "$1" "$2"
+	other --quiet pull --lazy metadata oci:lay:1 --name t:1
+	is "$(state)" lazy "$1 $2: state"
+	other --quiet fill t:1 2>fill.err && fail "$1 $2: complete"
+	grep -q "$3" fill.err || fail "$1 $2: $(cat fill.err)"
+	other prepare k t:1 >/dev/null
+	mkdir -p m
+	other --quiet mount k m --engine fuse
+	for f in content/f*; do
+		[ ! -e "m/${f##*/}" ] || ! cat "m/${f##*/}" >got 2>read.err || cmp -s got "$f" || fail "$1 $2: $f is wrong"
+	done
+	[ ! -e escape ] && [ ! -e ../escape ] || fail "$1 $2: outside"
+	other umount k
+	other rm k
+	other rmi t:1
+	other --quiet gc
+	is "$(find other/layers other/blobs -type f | wc -l)" 0 "$1 $2: files"
+}
+test_lying_table() {
+	local kind lie
+	export SNAP_FILL_TIMEOUT=1
+	for kind in estargz chunked; do
+		for lie in mode content missing dotdot; do lying_table $kind $lie 'not what its lazy index says'; done
+		lying_table $kind digest 'digest does not match'
+	done
+}
+# A table that breaks a rule is told, and the layer comes whole: the image is what its tar says.
+test_hostile_table() {
+	local kind lie why
+	for kind in estargz chunked; do
+		while read -r lie why; do
+			rm -rf content lay
+			tables $kind "$lie"
+			other pull --lazy metadata oci:lay:1 --name t:1 2>pull.err >/dev/null || fail "$kind $lie: $(cat pull.err)"
+			grep -q "fetched whole: .*$why" pull.err || fail "$kind $lie: $(cat pull.err)"
+			is "$(state)" complete "$kind $lie: state"
+			other prepare k t:1 >/dev/null
+			mkdir -p m
+			other --quiet mount k m --engine fuse
+			same_but_table
+			other umount k
+			other rm k
+			other rmi t:1
+			other --quiet gc
+		done <<-'END'
+			order order of the blob
+			overlap one behind the other
+			outside outside
+			links link
+			twice twice
+			deep too deep
+			wide too many values
+			annotation digest does not match
+		END
+		# a budget is no reason to fetch more
+		rm -rf content lay
+		tables $kind
+		other --quiet pull --lazy metadata --limit entries=10 oci:lay:1 --name t:1 2>pull.err && fail 'within 10 entries'
+		grep -q "the budget 'entries' of 10 is used up" pull.err || fail "$(cat pull.err)"
+		is "$(find other/layers other/blobs -type f | wc -l)" 0 "$kind: files"
+	done
+}
+# Pulled whole while it is lazy by its table, and while it is mounted.
+test_table_whole_after_lazy() {
+	local kind
+	for kind in estargz chunked; do
+		rm -rf content lay
+		tables $kind
+		other --quiet pull --lazy metadata oci:lay:1 --name t:1
+		other prepare k t:1 >/dev/null
+		mkdir -p m
+		other --quiet mount k m --engine fuse
+		cmp m/f3 content/f3
+		other --quiet pull oci:lay:1 --name t:1
+		is "$(state)" complete "$kind: state"
+		rm -r lay
+		same_but_table
+		other --quiet fsck
+		other umount k
+		other --quiet gc
+		is "$(find other/layers -name present | wc -l)" 0 "$kind: lazy layers"
+		other --quiet mount k m --engine fuse
+		same_but_table
+		other umount k
+		other rm k
+		other rmi t:1
+		other --quiet gc
+	done
+}
+# As Debian's skopeo writes it.
+test_zstd_chunked_skopeo() {
+	mkdir content
+	python3 -c 'import random; r = random.Random(2); [open(f"content/f{n}", "wb").write(r.randbytes(1 + 9000 * n)) for n in range(20)]'
+	image_of s:1 content
+	snap --quiet push s:1 oci:plain:1
+	skopeo --insecure-policy copy -q --dest-compress-format zstd:chunked oci:plain:1 oci:lay:1
+	jq -e '.layers[0].annotations | keys[] | select(endswith("zstd-chunked.manifest-position"))' \
+		"lay/blobs/sha256/$(jq -r '.manifests[0].digest[7:]' lay/index.json)" >/dev/null || skip 'skopeo has no zstd:chunked'
+	other --quiet pull --lazy metadata oci:lay:1 --name t:1
+	is "$(state)" lazy state
+	other prepare k t:1 >/dev/null
+	mkdir m
+	other --quiet mount k m
+	diff -r content m
+	other --quiet fill t:1
+	is "$(state)" complete state
+	diff -r content m
+	other --quiet fsck
+	other umount k
+}
 test_damage() {
 	local layer
 	published
