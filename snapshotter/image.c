@@ -28,8 +28,10 @@ static void copy_text(char *to, size_t size, const char *text)
 #define IMAGE_QUERY                                                                                \
 	"SELECT i.ref, m.digest, m.config, m.media_type, m.size, m.config_size, m.chain, "         \
 	"m.created,"                                                                               \
-	" m.platform, m.layers, m.blob_bytes FROM images i JOIN manifests m ON m.digest = "        \
-	"i.manifest"
+	" m.platform, m.layers, m.blob_bytes, (SELECT count(w.whole) FROM manifest_layers w"       \
+	" WHERE w.manifest = m.digest), (SELECT w.whole FROM manifest_layers w WHERE"              \
+	" w.manifest = m.digest AND w.whole IS NOT NULL ORDER BY w.pos LIMIT 1)"                   \
+	" FROM images i JOIN manifests m ON m.digest = i.manifest"
 
 static int read_row(struct db_rows *rows, struct snap_image_info *ret, struct err *err)
 {
@@ -46,6 +48,8 @@ static int read_row(struct db_rows *rows, struct snap_image_info *ret, struct er
 	copy_text(ret->platform, sizeof(ret->platform), db_col_text(rows, 8));
 	ret->n_layers = (size_t)db_col_int(rows, 9);
 	ret->size = (uint64_t)db_col_int(rows, 10) + ret->manifest_size + ret->config_size;
+	ret->n_whole = (size_t)db_col_int(rows, 11);
+	copy_text(ret->whole, sizeof(ret->whole), db_col_text(rows, 12));
 	ret->ref = db_col_dup(rows, 0);
 	return ret->ref ? 0 : err_set(err, -ENOMEM, "image");
 }
@@ -160,6 +164,7 @@ static int read_layer(struct db_rows *rows, struct snap_layer_info *l, struct er
 	l->side_size = (uint64_t)db_col_int(rows, 5);
 	l->entries = (uint64_t)db_col_int(rows, 6);
 	copy_text(l->state, sizeof(l->state), db_col_text(rows, 7));
+	copy_text(l->whole, sizeof(l->whole), db_col_text(rows, 8));
 	return 0;
 }
 
@@ -191,7 +196,7 @@ int snap_image_layers(struct snap_store *store, const struct digest *manifest,
 	int r = db_query(
 		store->db,
 		"SELECT l.id, l.diff_id, b.digest, b.size, l.tar_size, l.side_size, l.entries,"
-		" l.state FROM manifest_layers m JOIN layers l ON l.id = m.layer"
+		" l.state, m.whole FROM manifest_layers m JOIN layers l ON l.id = m.layer"
 		" JOIN layer_blobs b ON b.digest = m.blob WHERE m.manifest = ? ORDER BY m.pos",
 		DB_ARGS(db_text(manifest->text)), &rows, err);
 

@@ -20,6 +20,9 @@ struct snap_image_info {
 	/* While layers of it are lazy: bytes of all layers' blobs, and of those what is here. */
 	size_t n_lazy;
 	uint64_t needed, fetched;
+	/* Layers that were fetched whole although they were to be lazy, and why the lowest was. */
+	size_t n_whole;
+	char whole[256];
 };
 void snap_image_info_release(struct snap_image_info *info);
 #define cleanup_snap_image_info __attribute__((cleanup(snap_image_info_release)))
@@ -30,6 +33,7 @@ struct snap_layer_info {
 	char chain[DIGEST_TEXT_MAX + 1]; /* chain id up to this layer */
 	uint64_t blob_size, tar_size, side_size, entries;
 	char state[16]; /* "complete" */
+	char whole[256]; /* why it was fetched whole although it was to be lazy; or empty */
 };
 
 /* @name: a REF; the tag "latest" may be left out, in @name as in what the image is called. -ENOENT.

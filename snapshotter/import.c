@@ -383,6 +383,8 @@ static int bring_in(struct import *im, const struct import_job *job, struct impo
 		ret->tar_size = result.tar_size;
 		ret->is_new = true;
 		ret->fetched = job->layer->desc.size;
+		if (im->whole)
+			(void)snprintf(ret->whole, sizeof(ret->whole), "%s", im->whole);
 	}
 	return r;
 }
@@ -487,10 +489,11 @@ static int insert_manifest(struct db *db, const struct oci_image *image, const c
 			   db_int((int64_t)image->n_layers), db_int((int64_t)bytes)),
 		   err);
 	for (size_t i = 0; i < image->n_layers && r == 0; i++)
-		r = db_run(db, "INSERT OR IGNORE INTO manifest_layers VALUES (?, ?, ?, ?)",
+		r = db_run(db, "INSERT OR IGNORE INTO manifest_layers VALUES (?, ?, ?, ?, ?)",
 			   DB_ARGS(db_text(image->manifest_desc.digest.text), db_int((int64_t)i),
 				   db_text(layers[i].id),
-				   db_text(image->layers[i].desc.digest.text)),
+				   db_text(image->layers[i].desc.digest.text),
+				   db_text(layers[i].whole[0] ? layers[i].whole : NULL)),
 			   err);
 	return r;
 }

@@ -27,6 +27,7 @@ struct import_layer {
 	bool is_new; /* was not in the store */
 	bool is_lazy; /* ... and its contents are not yet */
 	uint64_t fetched; /* bytes of the blob, or of what stands for it while it is lazy */
+	char whole[256]; /* why it came whole although it was to be lazy; or empty */
 };
 
 struct import {
@@ -34,6 +35,7 @@ struct import {
 	int gc_lock;
 	pthread_mutex_t db_lock; /* over every use of the database while threads run */
 	struct import_added *added; /* under db_lock */
+	const char *whole; /* NULL, or why nothing can be lazy although it was to be */
 	bool named;
 };
 

@@ -26,6 +26,10 @@ int lazy_status(struct snap_store *store, const char *id, struct lazy_status *re
 struct lazy_progress {
 	uint64_t needed, fetched;
 	size_t layers; /* that are lazy */
+	/* Of a snapshot's: that were fetched whole although they were to be lazy; why the lowest
+	 * was. */
+	size_t whole;
+	char why[256];
 };
 int lazy_chain_progress(struct snap_store *store, const char *chain, struct lazy_progress *ret,
 			struct err *err) __attribute__((warn_unused_result));

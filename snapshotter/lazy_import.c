@@ -277,6 +277,9 @@ int lazy_import_layer(struct import *im, const struct import_job *job, struct im
 
 	if (digest_algorithm(&job->layer->diff_id) != DIGEST_SHA256)
 		r = err_msg(&why, -EOPNOTSUPP, "its diff id is no sha256");
+	else if (!job->lazy->doc)
+		r = err_msg(&why, -ENOENT,
+			    "it has no table of contents, and the image no lazy index");
 	else
 		r = lazy_manifest_find(job->lazy->doc, &job->layer->desc.digest, &desc, &why);
 	if (r == 0)
@@ -289,7 +292,9 @@ int lazy_import_layer(struct import *im, const struct import_job *job, struct im
 		return r;
 	}
 	if (r < 0) {
-		job->lazy->whole(job->lazy->ctx, &job->layer->desc.digest, why.msg);
+		(void)snprintf(ret->whole, sizeof(ret->whole), "%.100s%s%.150s", why.where,
+			       why.where[0] ? ": " : "", why.msg);
+		job->lazy->whole(job->lazy->ctx, &job->layer->desc.digest, ret->whole);
 		return 0;
 	}
 	id = digest_hex(&w.result.tar);

@@ -107,6 +107,27 @@ int lazy_refuse_kernel(struct snap_store *store, const char *chain, struct err *
 	return r;
 }
 
+/* Of the image that a snapshot, or one below it, was prepared from. */
+static int read_whole(struct snap_store *store, const char *key, struct lazy_progress *ret,
+		      struct err *err)
+{
+	struct db_rows *rows cleanup_db_rows = NULL;
+	int r = db_query(store->db,
+			 "WITH RECURSIVE below(id) AS (SELECT id FROM snapshots WHERE key = ?"
+			 " UNION SELECT s.parent FROM snapshots s JOIN below b ON s.id = b.id"
+			 " WHERE s.parent IS NOT NULL) SELECT w.whole FROM below b JOIN snapshots s"
+			 " ON s.id = b.id JOIN manifest_layers w ON w.manifest = s.manifest"
+			 " WHERE w.whole IS NOT NULL ORDER BY w.pos",
+			 DB_ARGS(db_blob(key, strlen(key))), &rows, err);
+
+	while (r == 0 && (r = db_next(rows, err)) > 0) {
+		if (ret->whole++ == 0)
+			(void)snprintf(ret->why, sizeof(ret->why), "%s", db_col_text(rows, 0));
+		r = 0;
+	}
+	return r;
+}
+
 int lazy_snapshot_progress(struct snap_store *store, const char *key, struct lazy_progress *ret,
 			   struct err *err)
 {
@@ -118,5 +139,6 @@ int lazy_snapshot_progress(struct snap_store *store, const char *key, struct laz
 		r = snap_stack_load(store, &row, &stack, err);
 	if (r < 0 || !stack.chain[0])
 		return r;
-	return lazy_chain_progress(store, stack.chain, ret, err);
+	r = lazy_chain_progress(store, stack.chain, ret, err);
+	return r < 0 ? r : read_whole(store, key, ret, err);
 }

@@ -287,8 +287,10 @@ static int bring_in_somehow(struct import *im, struct oci_source *source, const 
 		*err = why;
 		return r;
 	}
-	if (r < 0)
+	if (r < 0) {
 		tell_whole(&whole, NULL, why.msg);
+		im->whole = why.msg;
+	}
 	listed = find_list(opt, &offer, &list, err);
 	if (listed < 0)
 		return listed;

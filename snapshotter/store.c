@@ -33,6 +33,9 @@ static const char *const folders[] = {
 	" REFERENCES manifests(digest), pos INTEGER NOT NULL, count INTEGER NOT NULL,"             \
 	" PRIMARY KEY (ref, digest)) WITHOUT ROWID"
 
+/* Why a pull that was to be lazy brought a layer whole; NULL: it was not to be, or is lazy. */
+#define WHOLE "ALTER TABLE manifest_layers ADD COLUMN whole TEXT"
+
 static const char *const schema[] = {
 	"CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
 	"CREATE TABLE layers (id TEXT PRIMARY KEY, diff_id TEXT NOT NULL, tar_size INTEGER NOT "
@@ -68,7 +71,8 @@ static const char *const schema[] = {
 	"CREATE TABLE labels (snapshot INTEGER NOT NULL REFERENCES snapshots(id) ON DELETE CASCADE,"
 	" key BLOB NOT NULL, value BLOB NOT NULL, PRIMARY KEY (snapshot, key)) WITHOUT ROWID",
 	LAYER_USES,
-	"INSERT INTO meta VALUES ('version', 3), ('next_batch', 1)",
+	WHOLE,
+	"INSERT INTO meta VALUES ('version', 4), ('next_batch', 1)",
 };
 
 int64_t store_now(void)
@@ -195,7 +199,7 @@ static int create_schema(struct db *db, struct err *err)
 		(void)snprintf(uuid + 2 * i, 3, "%02x", random[i]);
 	r = db_run(db, "INSERT INTO meta VALUES ('uuid', ?)", DB_ARGS(db_text(uuid)), err);
 	if (r == 0)
-		r = db_run(db, "PRAGMA user_version = 3", DB_NONE, err);
+		r = db_run(db, "PRAGMA user_version = 4", DB_NONE, err);
 	if (r == 0)
 		return db_commit(db, err);
 out:
@@ -203,7 +207,7 @@ out:
 	return r;
 }
 
-/* Version 1 knew no owners, version 2 no uses of layers. */
+/* Version 1 knew no owners, version 2 no uses of layers, version 3 not why layers are whole. */
 static int upgrade_schema(struct db *db, struct err *err)
 {
 	static const struct {
@@ -212,8 +216,9 @@ static int upgrade_schema(struct db *db, struct err *err)
 	} steps[] = {
 		{1, "ALTER TABLE snapshots ADD COLUMN owner TEXT"},
 		{2, LAYER_USES},
-		{2, "UPDATE meta SET value = 3 WHERE name = 'version'"},
-		{2, "PRAGMA user_version = 3"},
+		{3, WHOLE},
+		{3, "UPDATE meta SET value = 4 WHERE name = 'version'"},
+		{3, "PRAGMA user_version = 4"},
 	};
 	int64_t version = 0;
 	int r = db_begin(db, err);

@@ -34,6 +34,10 @@ static int add_json(void *ctx, const struct snap_image_info *i, struct err *err)
 	json_w_uint(w, i->needed);
 	json_w_key(w, "fetched");
 	json_w_uint(w, i->fetched);
+	json_w_key(w, "whole_layers");
+	json_w_uint(w, i->n_whole);
+	json_w_key(w, "whole");
+	json_w_string(w, i->whole[0] ? i->whole : NULL);
 	json_w_key(w, "platform");
 	json_w_string(w, i->platform);
 	json_w_end(w);

@@ -22,6 +22,8 @@ static void json_layer(struct json_writer *w, const struct snap_layer_info *l)
 	json_w_uint(w, l->entries);
 	json_w_key(w, "state");
 	json_w_string(w, l->state);
+	json_w_key(w, "whole");
+	json_w_string(w, l->whole[0] ? l->whole : NULL);
 	json_w_end(w);
 }
 
@@ -49,7 +51,7 @@ static int print_json(const struct snap_image_info *info, const struct oci_image
 	json_w_key(w, "size");
 	json_w_uint(w, info->size);
 	json_w_key(w, "state");
-	json_w_string(w, "complete");
+	json_w_string(w, info->n_lazy ? "lazy" : "complete");
 	json_w_key(w, "layers");
 	json_w_array(w);
 	for (size_t i = 0; i < n; i++)
@@ -82,6 +84,11 @@ static void print_text(const struct snap_image_info *info, const struct snap_lay
 			     layers[i].diff_id.text, layers[i].chain);
 		(void)printf("  size      %s, %s as tar, %" PRIu64 " entries, %s\n", size, tar,
 			     layers[i].entries, layers[i].state);
+		if (layers[i].whole[0]) {
+			(void)printf("  whole     ");
+			cmd_put_name(stdout, layers[i].whole);
+			(void)putchar('\n');
+		}
 	}
 }
 

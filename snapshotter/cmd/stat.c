@@ -33,6 +33,10 @@ static int run(struct cmd_context *c, const void *o, int argc, char **argv, stru
 		json_w_uint(w, p.fetched);
 		json_w_key(w, "lazy_layers");
 		json_w_uint(w, p.layers);
+		json_w_key(w, "whole_layers");
+		json_w_uint(w, p.whole);
+		json_w_key(w, "whole");
+		json_w_string(w, p.why[0] ? p.why : NULL);
 		json_w_end(w);
 		return cmd_print_json(w, err);
 	}
@@ -47,6 +51,11 @@ static int run(struct cmd_context *c, const void *o, int argc, char **argv, stru
 		cmd_format_size(p.fetched, a);
 		cmd_format_size(p.needed, b);
 		(void)printf("fetched  %s of %s, %zu lazy layers\n", a, b, p.layers);
+	}
+	if (p.whole > 0) {
+		(void)printf("whole    %zu layers: ", p.whole);
+		cmd_put_name(stdout, p.why);
+		(void)putchar('\n');
 	}
 	for (size_t i = 0; i < info.n_labels; i++) {
 		(void)printf("label    ");

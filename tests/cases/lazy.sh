@@ -275,7 +275,7 @@ lying_table() { # KIND LIE
 	other prepare k t:1 >/dev/null
 	mkdir -p m
 	other --quiet mount k m --engine fuse
-	for f in content/f*; do
+	for f in content/f?; do
 		[ ! -e "m/${f##*/}" ] || ! cat "m/${f##*/}" >got 2>read.err || cmp -s got "$f" || fail "$1 $2: $f is wrong"
 	done
 	[ ! -e escape ] && [ ! -e ../escape ] || fail "$1 $2: outside"
@@ -355,6 +355,39 @@ test_table_whole_after_lazy() {
 		other rmi t:1
 		other --quiet gc
 	done
+}
+# Why an image that was to be lazy came whole is told, and can be asked for later.
+is_told() { # REGEX LAYERS
+	grep -qE "fetched whole: $1" pull.err || fail "told: $(cat pull.err)"
+	other --json images | jq -re '.[0].whole' | grep -qE "$1" || fail "images: $(other --json images)"
+	is "$(other --json images | jq -r '.[0] | .state + " " + (.whole_layers | tostring)')" "complete $2" images
+	other --json inspect t:1 | jq -re '.layers[-1].whole' | grep -qE "$1" || fail "inspect: $(other --json inspect t:1)"
+	other prepare k t:1 >/dev/null
+	other stat k | grep -qE "^whole +$2 layers: .*$1" || fail "stat: $(other stat k)"
+	other --json stat k | jq -re '.whole' | grep -qE "$1" || fail "stat: $(other --json stat k)"
+	other rm k
+	other rmi t:1
+	other --quiet gc
+}
+test_whole_is_told() {
+	mkdir content
+	# one zstd frame, longer than what anybody may have to wait for
+	dd if=/dev/zero of=content/zeros bs=1M count=70 status=none
+	image_of s:1 content
+	snap --quiet push s:1 oci:plain:1
+	skopeo --insecure-policy copy -q --dest-compress-format zstd oci:plain:1 oci:z:1
+	other --quiet pull --lazy metadata oci:z:1 --name t:1 2>pull.err
+	is "$(cat pull.err)" '' 'with --quiet'
+	other rmi t:1
+	other --quiet gc
+	other pull --lazy metadata oci:z:1 --name t:1 2>pull.err
+	grep -q '^all layers are fetched whole' pull.err || fail "$(cat pull.err)"
+	is_told 'no lazy index|has no tag' 1
+	snap --quiet pull oci:z:1 --name z:1
+	refused 1 'no layer of it can be lazy: 70 MiB of it can only be had in one piece' snap index export z:1 oci:z
+	# not asked for: not told
+	other --quiet pull oci:z:1 --name t:1
+	is "$(other --json images | jq -r '.[0].whole')" null 'an ordinary pull'
 }
 # As Debian's skopeo writes it.
 test_zstd_chunked_skopeo() {
