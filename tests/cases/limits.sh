@@ -3,6 +3,7 @@
 # as: root
 # What the engine takes of a machine: fds and memory, however much is known, open or listed. SNAP_LIMITS=full: a
 # directory of 1,000,000 entries, 10,000,000 look-ups.
+is_empty() { [ -z "$(ls -A "$1")" ]; }
 full() { [ "${SNAP_LIMITS:-}" = full ]; }
 start() { # LOWERDIR OPTIONS: in the foreground, so that limits are its own; the log in log
 	mkdir -p up wk m
@@ -121,7 +122,7 @@ PY
 		*passthrough=0) hold 1 REMOVE 500 900 && rm -rf m/p0 && hold 1 KEEP 500 900 ;; # each open has one, or two
 		*) hold 4 REMOVE 700 450 && rm -rf m/p? && hold 1 KEEP 600 450 ;;
 		esac
-		within 20 eval '[ -z "$(ls -A wk/work)" ]'
+		within 20 is_empty wk/work
 		stop
 	done
 }
