@@ -71,6 +71,10 @@ test_upper_on_ext4() { on_file_system ext4; }
 test_upper_on_xfs() { on_file_system xfs; }
 test_upper_on_btrfs() { on_file_system btrfs; }
 test_upper_on_tmpfs() { on_file_system tmpfs; }
+# an upper that becomes a lower of the next mount, with all its marks
+test_rotated_uppers() {
+	diffop --ours "$engine" --rotate --dir . --seed $((seed + 950000)) --sequences 40
+}
 # files without their data in the upper
 test_metacopy() {
 	diffop --ours "${engine/redirect_dir=on/redirect_dir=on,metacopy=on}" --dir . --seed $((seed + 800000)) --sequences 30

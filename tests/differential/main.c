@@ -46,6 +46,7 @@ static const char usage[] =
 	"lower\n"
 	"  --mapped            stored ids are shown as others: %l's 1000.. as 2000.., as by\n"
 	"                      uidmapping=0:0:1:1000:2000:100,gidmapping=0:0:1:1000:2000:100\n"
+	"  --rotate            at one of the remounts the upper becomes a lower, with a new upper\n"
 	"  --no-cross          do not mount the upper of ours with the kernel afterwards\n"
 	"  --keep-going        after a failing sequence  --verbose --no-minimise\n"
 	"Exit: 0 no difference, 1 differences, 2 trouble.\n";
@@ -55,6 +56,7 @@ struct driver {
 	uint64_t seed;
 	unsigned int sequences, ops, processes;
 	bool mapped; /* the reference's layers are on an idmapped mount */
+	bool rotate;
 	bool plain, cross, keep_going, verbose, minimise;
 	/* of the sequence at hand */
 	struct setup setup;
@@ -116,9 +118,9 @@ static void add_mapped(struct driver *d, char *out, size_t size, const char *pat
 static void kernel_mount(struct driver *d, const struct side *side, const char *work,
 			 const char *more)
 {
-	char options[4096] = "lowerdir=", lowers[1024], *save = NULL;
+	char options[4096] = "lowerdir=", lowers[2048], *save = NULL;
 
-	(void)snprintf(lowers, sizeof(lowers), "%s", d->lowers);
+	(void)snprintf(lowers, sizeof(lowers), "%s%s", side->over, d->lowers);
 	for (char *p = strtok_r(lowers, ":", &save); p; p = strtok_r(NULL, ":", &save)) {
 		if (p != lowers)
 			strcat(options, ":");
@@ -136,11 +138,12 @@ static void kernel_mount(struct driver *d, const struct side *side, const char *
 
 static void side_mount(struct driver *d, struct side *side)
 {
-	struct mount_paths paths = {.lowers = side == &d->b ? d->ours_lowers : d->lowers,
-				    .upper = side->upper,
-				    .work = side->work,
-				    .mnt = side->mnt};
+	char lowers[5000];
+	struct mount_paths paths = {
+		.lowers = lowers, .upper = side->upper, .work = side->work, .mnt = side->mnt};
 
+	(void)snprintf(lowers, sizeof(lowers), "%s%s", side->over,
+		       side == &d->b ? d->ours_lowers : d->lowers);
 	if (side->plain) {
 		/* nothing to mount */
 	} else if (!strcmp(side->command, "kernel")) {
@@ -205,6 +208,7 @@ static void side_init(struct driver *d, struct side *side, char letter)
 	(void)snprintf(side->upper, sizeof(side->upper), "%s/upper", path);
 	(void)snprintf(side->work, sizeof(side->work), "%s/work", path);
 	(void)snprintf(side->mnt, sizeof(side->mnt), "%s/merged", path);
+	side->over[0] = '\0';
 	(void)close(make_dir(side->upper));
 	(void)close(make_dir(side->work));
 	fd = make_dir(side->mnt);
@@ -216,6 +220,21 @@ static void side_init(struct driver *d, struct side *side, char letter)
 	for (int i = 0; i < DIFF_SLOTS; i++)
 		side->slot[i] = -1;
 	side->root = -1;
+}
+
+/* Unmounted: the upper is a lower from now on. */
+static void side_rotate(struct side *side)
+{
+	size_t len = strlen(side->upper);
+
+	if (len + 2 > sizeof(side->over))
+		die("%s: too long", side->upper);
+	memcpy(side->over, side->upper, len);
+	memcpy(side->over + len, ":", 2);
+	strcat(side->upper, "2");
+	strcat(side->work, "2");
+	(void)close(make_dir(side->upper));
+	(void)close(make_dir(side->work));
 }
 
 /* A layer, or its @what "pristine" copy. With two file systems every second one is on that of
@@ -427,6 +446,10 @@ static bool one_op(struct driver *d, const struct op *op, size_t n, bool quiet)
 	if (op->kind == OP_REMOUNT) {
 		side_umount(&d->a);
 		side_umount(&d->b);
+		if (d->rotate && op->flags & 1 && !d->a.over[0]) {
+			side_rotate(&d->a);
+			side_rotate(&d->b);
+		}
 		side_mount(d, &d->a);
 		side_mount(d, &d->b);
 		return true;
@@ -481,8 +504,9 @@ static bool cross_check(struct driver *d, bool quiet)
 	 * Names of one lower inode that were not all copied up are joined by our
 	 * work directory, which this mount has not: then only the mount is tried.
 	 */
-	ok = d->setup.links || !compare(d, d->a.mnt, d->b.mnt, TREECMP_XATTR,
-					"with the upper below the kernel's overlayfs", quiet);
+	ok = d->setup.links || d->b.over[0] ||
+	     !compare(d, d->a.mnt, d->b.mnt, TREECMP_XATTR,
+		      "with the upper below the kernel's overlayfs", quiet);
 	unmount(d->b.mnt);
 	return ok;
 }
@@ -632,7 +656,8 @@ static bool sequence(struct driver *d, struct op *ops)
 	now_doing("the start", d->seed, 0);
 	(void)clock_gettime(CLOCK_REALTIME, &d->setup.start);
 	d->setup.start.tv_sec -= 2; /* file times come from a coarser clock */
-	d->setup.links = rng_percent(&rng, 50);
+	/* what joins the names of a lower inode stays behind with the work directory */
+	d->setup.links = rng_percent(&rng, 50) && !d->rotate;
 	d->setup.through_tar = d->lower_command != NULL;
 	d->setup.layers = d->plain ? 1 : 1 + rng_below(&rng, MAX_LAYERS);
 	/*
@@ -682,6 +707,7 @@ enum {
 	OPT_PROCESSES,
 	OPT_UPPER,
 	OPT_MAPPED,
+	OPT_ROTATE,
 	OPT_VERBOSE,
 	OPT_NO_MINIMISE,
 	OPT_HELP
@@ -701,6 +727,7 @@ static const struct option options[] = {
 	{"upper", required_argument, NULL, OPT_UPPER},
 	{"mapped", no_argument, NULL, OPT_MAPPED},
 	{"keep-going", no_argument, NULL, OPT_KEEP_GOING},
+	{"rotate", no_argument, NULL, OPT_ROTATE},
 	{"verbose", no_argument, NULL, OPT_VERBOSE},
 	{"no-minimise", no_argument, NULL, OPT_NO_MINIMISE},
 	{"help", no_argument, NULL, OPT_HELP},
@@ -747,6 +774,9 @@ static bool parse(int argc, char **argv, struct driver *d)
 			d->mapped = true;
 			d->setup.id_shift = 1000;
 			break;
+		case OPT_ROTATE:
+			d->rotate = true;
+			break;
 		case OPT_NO_CROSS:
 			d->cross = false;
 			break;
@@ -764,7 +794,8 @@ static bool parse(int argc, char **argv, struct driver *d)
 		}
 	}
 	return optind == argc && d->ours && d->ops <= MAX_OPS && d->processes &&
-	       d->processes <= MAX_PROCESSES && !(d->mapped && d->upper_dir);
+	       d->processes <= MAX_PROCESSES && !(d->mapped && d->upper_dir) &&
+	       !(d->rotate && d->plain);
 }
 
 static const char *scratch_make(const char *dir, char *path, size_t size)
