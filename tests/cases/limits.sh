@@ -120,6 +120,7 @@ PY
 		[ "$(fds)" -le 200 ] || fail "with$o: $(fds) fds for 20,000 known files"
 		case $o in
 		*passthrough=0) hold 1 REMOVE 500 900 && rm -rf m/p0 && hold 1 KEEP 500 900 ;; # each open has one, or two
+		*passthrough=1) hold 4 REMOVE 300 800 && rm -rf m/p? && hold 1 KEEP 600 600 ;; # each of a lower directory's has one
 		*) hold 4 REMOVE 700 450 && rm -rf m/p? && hold 1 KEEP 600 450 ;;
 		esac
 		within 20 is_empty wk/work
