@@ -24,6 +24,8 @@ static int top_fd = -1;
 static struct ovl_fs *fs;
 static struct ovl_cred cred;
 static uint64_t batch_size; /* of the next opening; 0: what it always is */
+static uint64_t first_batch; /* of the next opening */
+static const char *own = ""; /* upper and work of the next opening: what their names end with */
 
 static void put_file(const char *path, const char *text, mode_t mode)
 {
@@ -49,13 +51,14 @@ static void open_fs_with(unsigned int n_lowers, bool redirect)
 			       .work = work,
 			       .redirect_dir = redirect,
 			       .batch_size = batch_size,
+			       .ino_batch = first_batch,
 			       .volatile_ = true};
 	struct err err = ERR_INIT;
 
 	snprintf(low[0], sizeof(low[0]), "%s/%s", top, n_lowers > 1 ? "l2" : "l1");
 	snprintf(low[1], sizeof(low[1]), "%s/l1", top);
-	snprintf(up, sizeof(up), "%s/u", top);
-	snprintf(work, sizeof(work), "%s/w", top);
+	snprintf(up, sizeof(up), "%s/u%s", top, own);
+	snprintf(work, sizeof(work), "%s/w%s", top, own);
 	ck_assert_msg(ovl_fs_open(&c, &fs, &err) == 0, "%s: %s", err.where, err.msg);
 }
 
@@ -90,7 +93,8 @@ static void setup(void)
 static void teardown(void)
 {
 	ovl_fault_set(0, 0);
-	batch_size = 0;
+	batch_size = first_batch = 0;
+	own = "";
 	ovl_fs_close(fs);
 	fs = NULL;
 	(void)close(top_fd);
@@ -779,6 +783,60 @@ START_TEST(test_batches)
 }
 END_TEST
 
+static void expect_batches(const char *path, uint64_t first, uint64_t last)
+{
+	uint64_t ino = stat_of(path).st_ino;
+
+	ck_assert_msg(ino >> 32 >= first && ino >> 32 <= last, "%s: %ju", path, (uintmax_t)ino);
+}
+
+/* All that an overlay of two layers shows, and gives out until there are no more, is its own. */
+static void use_up_batches(void)
+{
+	static const char *const shown[] = {"", "f", "d", "d/a", "d/sub/b", "d/top", "h1", "own"};
+	uint64_t n, ino, last = 0;
+	int r;
+
+	for (size_t i = 0; i < sizeof(shown) / sizeof(*shown); i++)
+		expect_batches(shown[i], first_batch, first_batch + 4);
+	/* host inodes that do not fit, of a lower layer and of the upper */
+	for (ino = UINT64_C(1) << 40;
+	     (r = ovl_number(fs->numbers, ino & 1 ? fs->upper_batch : 0, ino, 0, &n)) == 0; ino++) {
+		ck_assert_uint_lt(ino, (UINT64_C(1) << 40) + 9);
+		last = fs->base + n;
+		ck_assert(last >> 32 == first_batch + 3 || last >> 32 == first_batch + 4);
+	}
+	ck_assert_int_eq(r, -EOVERFLOW);
+	ck_assert_uint_eq(last, (first_batch + 4) << 32 | 4);
+}
+
+/* Two overlays of the same layers, neighbours by their batches: neither has a number of the
+ * other's. */
+START_TEST(test_batches_of_two)
+{
+	struct ovl_fs *first;
+
+	batch_size = 5;
+	first_batch = 2;
+	put_file("u/own", "1", 0600);
+	open_fs_with(2, true);
+	use_up_batches();
+	reopen();
+	use_up_batches();
+	first = fs;
+	put_dir("u2");
+	put_dir("w2");
+	put_file("u2/own", "2", 0600);
+	own = "2";
+	first_batch = 2 + 5;
+	open_fs_with(2, true);
+	use_up_batches();
+	reopen();
+	use_up_batches();
+	ovl_fs_close(first);
+}
+END_TEST
+
 /* What is forgotten is freed, however often it is looked up; what is known is small. */
 START_TEST(test_forget_frees)
 {
@@ -848,6 +906,7 @@ int main(void)
 	tcase_add_loop_test(t, test_faults, 0, 6);
 	tcase_add_test(t, test_work_is_swept);
 	tcase_add_test(t, test_batches);
+	tcase_add_test(t, test_batches_of_two);
 	tcase_add_test(t, test_forget_frees);
 	suite_add_tcase(s, t);
 	t = tcase_create("parts");
