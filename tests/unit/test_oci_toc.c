@@ -231,10 +231,12 @@ START_TEST(names)
 	ck_assert_int_eq(entries(FILE_AT("a", "1", "1") "," FILE_AT("a", "2", "2")), 0);
 	ck_assert_uint_eq(result.entries, 2);
 	/* links in a ring, and to themselves */
-	refused("{\"name\":\"a\",\"type\":\"hardlink\",\"linkName\":\"b\"},"
-		"{\"name\":\"b\",\"type\":\"hardlink\",\"linkName\":\"a\"}",
+	refused(FILE_AT("f", "1", "1") ","
+				       "{\"name\":\"a\",\"type\":\"hardlink\",\"linkName\":\"b\"},"
+				       "{\"name\":\"b\",\"type\":\"hardlink\",\"linkName\":\"a\"}",
 		"comes later");
-	refused("{\"name\":\"a\",\"type\":\"hardlink\",\"linkName\":\"a\"}", "link to itself");
+	refused(FILE_AT("f", "1", "1") ",{\"name\":\"a\",\"type\":\"hardlink\",\"linkName\":\"a\"}",
+		"link to itself");
 }
 END_TEST
 
