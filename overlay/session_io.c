@@ -3,6 +3,7 @@
 #include "overlay/session_io.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <fuse3/fuse_lowlevel.h>
 #include <linux/fuse.h>
 #include <string.h>
@@ -94,9 +95,18 @@ static ssize_t io_writev(int fd, struct iovec *iov, int count, void *userdata)
 	return writev(fd, iov, count);
 }
 
+/* Contents go from a file's pages to the kernel's answer without a copy of ours. */
+static ssize_t io_splice(int from, off_t *from_off, int to, off_t *to_off, size_t len,
+			 unsigned int flags, void *userdata)
+{
+	(void)userdata;
+	return splice(from, from_off, to, to_off, len, flags);
+}
+
 int ovl_session_io_attach(struct ovl_session_io *io, struct fuse_session *se)
 {
-	static const struct fuse_custom_io calls = {.writev = io_writev, .read = io_read};
+	static const struct fuse_custom_io calls = {
+		.writev = io_writev, .read = io_read, .splice_send = io_splice};
 
 	io->se = se;
 	return fuse_session_custom_io(se, &calls, fuse_session_fd(se));

@@ -221,3 +221,21 @@ PY
 		stop
 	done
 }
+
+traced() { [ "$(awk '$1 == "TracerPid:" {print $2}' "/proc/$engine/status")" != 0 ]; }
+
+# A read of more than a page or two is spliced: it needs no memory of ours, made and given back for each answer.
+test_contents_are_spliced() {
+	mkdir lo
+	head -c 4M /dev/urandom >lo/big
+	start "$PWD/lo" ""
+	strace -f -q -o calls -e trace=splice,mmap,munmap -p "$engine" &
+	local tracer=$!
+	within 10 traced
+	cmp lo/big m/big
+	kill "$tracer"
+	wait "$tracer" || :
+	stop
+	[ "$(grep -c 'splice(' calls)" -ge 32 ] || fail "not spliced: $(head calls)"
+	[ "$(grep -c 'mmap(' calls)" -lt 32 ] || fail "memory is made for each answer: $(grep -m 5 'mmap(' calls)"
+}
