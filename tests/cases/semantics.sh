@@ -392,3 +392,61 @@ test_a_mount_point_above_its_layers() {
 	fusermount3 -u "$PWD/top/lower"
 	is "$(cat top/lower/a)" low
 }
+
+# As the kernel's: whatever changes a file, by whoever, takes its capabilities; what does not change it leaves them.
+capabilities() {
+	python3 - <<'PY'
+import mmap, os
+CAP, value = "security.capability", bytes.fromhex("0100000200200000000000000000000000000000")
+def fd(path, flags, call):
+    at = os.open(path, flags)
+    try: call(at)
+    finally: os.close(at)
+ends = {
+    "write": lambda p: fd(p, os.O_WRONLY, lambda f: os.write(f, b"x")),
+    "append": lambda p: fd(p, os.O_WRONLY | os.O_APPEND, lambda f: os.write(f, b"x")),
+    "pwrite": lambda p: fd(p, os.O_RDWR, lambda f: os.pwrite(f, b"y", 2)),
+    "O_TRUNC": lambda p: fd(p, os.O_WRONLY | os.O_TRUNC, lambda f: None),
+    "truncate": lambda p: os.truncate(p, 1),
+    "ftruncate": lambda p: fd(p, os.O_RDWR, lambda f: os.ftruncate(f, 9)),
+    "fallocate": lambda p: fd(p, os.O_RDWR, lambda f: os.posix_fallocate(f, 0, 9000)),
+    "copy_file_range": lambda p: fd("other", os.O_RDONLY, lambda o: fd(p, os.O_WRONLY, lambda f: os.copy_file_range(o, f, 3))),
+    "chown": lambda p: os.chown(p, 1, 1),
+    "chown to whom it has": lambda p: os.chown(p, 0, 0),
+}
+stays = {
+    "chmod": lambda p: os.chmod(p, 0o711),
+    "utime": lambda p: os.utime(p, (1, 1)),
+    "rename": lambda p: (os.rename(p, "r"), os.rename("r", p)),
+    "link": lambda p: (os.link(p, "l"), os.unlink("l")),
+    "setxattr": lambda p: os.setxattr(p, "user.a", b"b"),
+    "read": lambda p: fd(p, os.O_RDONLY, lambda f: os.read(f, 9)),
+}
+os.chdir("mnt")
+open("other", "w").write("data")
+for acts, left in ((ends, False), (stays, True)):
+    for i, (name, act) in enumerate(acts.items(), 10 if left else 0):
+        path = f"cap{i}"
+        for kind in ("lower", "new"):
+            if kind == "new":
+                os.unlink(path)
+                open(path, "w").write("new file")
+                os.setxattr(path, CAP, value)
+            assert os.getxattr(path, CAP) == value, path
+            act(path)
+            assert (CAP in os.listxattr(path)) == left, (name, kind, os.listxattr(path))
+PY
+}
+test_capabilities_end_with_a_change_as_root() {
+	local i openings='noopen=0,passthrough=0 passthrough=1 metacopy=on'
+	mkdir lower
+	for i in $(seq 0 15); do
+		echo "lower $i" >"lower/cap$i"
+		setcap cap_net_raw+ep "lower/cap$i"
+	done
+	each capabilities
+	mkdir -p upper.k work.k mnt
+	mount -t overlay overlay -o "lowerdir=$PWD/lower,upperdir=$PWD/upper.k,workdir=$PWD/work.k" mnt
+	capabilities || fail 'the kernel does otherwise'
+	umount mnt
+}
