@@ -381,7 +381,7 @@ int ovl_link(struct ovl_fs *fs, struct ovl_node *n, struct ovl_node *parent, con
 	pthread_rwlock_unlock(&fs->tree);
 	if (r < 0)
 		return r;
-	r = ovl_getattr(fs, n, ret_st);
+	r = ovl_getattr_done(fs, n, ret_st);
 	if (r == 0)
 		ovl_node_looked_up(fs, n);
 	return r;

@@ -229,6 +229,13 @@ static void strip_sgid(struct ovl_fs *fs, struct ovl_node *n, struct stat *attr,
 		attr->st_mode &= ~(mode_t)S_ISGID;
 }
 
+int ovl_getattr_done(struct ovl_fs *fs, struct ovl_node *n, struct stat *ret)
+{
+	int r = ovl_getattr(fs, n, ret);
+
+	return r == -ENOMEM ? ovl_getattr(fs, n, ret) : r;
+}
+
 /* What chattr(1) has protected: of append-only files times may be set to now. */
 static int check_allowed(struct ovl_node *n, unsigned int set)
 {
@@ -289,7 +296,7 @@ int ovl_setattr(struct ovl_fs *fs, struct ovl_node *n, const struct stat *attr, 
 	if (r == 0 && set & (OVL_SET_ATIME | OVL_SET_MTIME | OVL_SET_ATIME_NOW | OVL_SET_MTIME_NOW))
 		r = set_times_locked(&at, attr, set);
 	pthread_rwlock_unlock(&fs->tree);
-	return r < 0 ? r : ovl_getattr(fs, n, ret);
+	return r < 0 ? r : ovl_getattr_done(fs, n, ret);
 }
 
 int ovl_readlink(struct ovl_fs *fs, struct ovl_node *n, char *buf, size_t size)

@@ -27,6 +27,9 @@ int ovl_lookup(struct ovl_fs *fs, struct ovl_node *parent, const char *name, str
 
 /* inode */
 int ovl_getattr(struct ovl_fs *fs, struct ovl_node *n, struct stat *ret) OVL_MUST;
+/* After a change that an error could not take back: memory that was short is asked for once more.
+ */
+int ovl_getattr_done(struct ovl_fs *fs, struct ovl_node *n, struct stat *ret) OVL_MUST;
 /* What of a stat as it is on disk is ours to say: number, link count, mapped owners. Once only. */
 void ovl_fix_stat(struct ovl_fs *fs, struct ovl_node *n, struct stat *st);
 enum ovl_set {
