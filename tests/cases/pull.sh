@@ -99,7 +99,8 @@ test_words() {
 	all_of 'length == 1 and (.[0] | .key == "a key" and .kind == "active" and .parent == "localhost/debian:latest"
 		and .labels == {"a": "b", "c": "d=e"} and (.created, .updated | test("^20[0-9][0-9]-")))' ls.json
 	snap --json stat 'a key' >stat.json
-	is "$(jq -c 'del(.needed, .fetched, .lazy_layers)' stat.json)" "$(jq -c '.[0]' ls.json)" 'stat and ls'
+	is "$(jq -c 'del(.needed, .fetched, .lazy_layers, .whole_layers, .whole)' stat.json)" "$(jq -c '.[0]' ls.json)" 'stat and ls'
+	all_of '.lazy_layers == 0 and .whole_layers == 0 and .whole == null' stat.json
 	snap --json usage 'a key' >usage.json
 	all_of '(.size | type == "number") and (.inodes | type == "number")' usage.json
 	all_of '.size < 100000' usage.json
