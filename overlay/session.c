@@ -138,7 +138,6 @@ static void choose_data_path(struct ovl_fs *fs, const struct ovl_config *c)
 		if (fs->pass.on) {
 			log_info("files of the upper directory are passed through: %s",
 				 c->passthrough == OVL_PASS_WANTED ? "passthrough=1" : why);
-			fs->io.wanted2 = OVL_PASS_FLAG2;
 			return;
 		}
 		log_write(c->passthrough == OVL_PASS_WANTED ? LOG_WARN : LOG_INFO,

@@ -80,16 +80,8 @@ static ssize_t io_writev(int fd, struct iovec *iov, int count, void *userdata)
 
 		memcpy(&out, iov[1].iov_base, len);
 		out.flags |= fs->io.wanted & fs->io.offered;
-		if (fs->io.wanted2 & fs->io.offered2 && len == sizeof(out)) {
-			const uint32_t depth = OVL_PASS_MAX_DEPTH;
-
-			out.flags |= FUSE_INIT_EXT;
-			out.flags2 |= fs->io.wanted2 & fs->io.offered2;
-			/* max_stack_depth, which older headers do not name */
-			memcpy((char *)&out + offsetof(struct fuse_init_out, flags2) +
-				       sizeof(out.flags2),
-			       &depth, sizeof(depth));
-		}
+		if (fs->pass.on && fs->io.offered2 & OVL_PASS_FLAG2 && len == sizeof(out))
+			ovl_pass_ask(&out);
 		memcpy(iov[1].iov_base, &out, len);
 	}
 	return writev(fd, iov, count);

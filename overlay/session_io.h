@@ -13,7 +13,7 @@ struct fuse_session;
 struct ovl_session_io {
 	uint32_t offered; /* by the kernel, in its INIT */
 	uint32_t wanted; /* of them: put into our answer */
-	uint32_t offered2, wanted2; /* the same of the upper half of the flags */
+	uint32_t offered2; /* the upper half of the flags */
 	struct fuse_session *se; /* for notifications */
 	atomic_bool answered;
 	atomic_ulong requests; /* since the mount */

@@ -44,6 +44,17 @@ static void backing_close(int dev, int32_t id)
 		log_error("a passthrough file cannot be given back: %s", strerror(errno));
 }
 
+void ovl_pass_ask(struct fuse_init_out *out)
+{
+	const uint32_t depth = OVL_PASS_MAX_DEPTH;
+
+	out->flags |= FUSE_INIT_EXT;
+	out->flags2 |= OVL_PASS_FLAG2;
+	/* max_stack_depth, which older headers do not name */
+	memcpy((char *)out + offsetof(struct fuse_init_out, flags2) + sizeof(out->flags2), &depth,
+	       sizeof(depth));
+}
+
 /* The answer to INIT that asks for passthrough and for nothing else. */
 static int shake_hands(int dev)
 {
@@ -51,7 +62,6 @@ static int shake_hands(int dev)
 		struct fuse_out_header head;
 		struct fuse_init_out init;
 	} answer = {.head = {.len = sizeof(answer)}};
-	const uint32_t depth = OVL_PASS_MAX_DEPTH;
 	struct pollfd p = {.fd = dev, .events = POLLIN};
 	struct fuse_init_in in = {.flags = 0};
 	struct fuse_in_header head;
@@ -66,15 +76,9 @@ static int shake_hands(int dev)
 	if (!(in.flags & FUSE_INIT_EXT) || !(in.flags2 & OVL_PASS_FLAG2))
 		return -ENOSYS;
 	answer.head.unique = head.unique;
-	answer.init = (struct fuse_init_out){.major = in.major,
-					     .minor = in.minor,
-					     .max_write = 4096,
-					     .flags = FUSE_INIT_EXT,
-					     .flags2 = OVL_PASS_FLAG2};
-	/* max_stack_depth, which older headers do not name */
-	memcpy((char *)&answer.init + offsetof(struct fuse_init_out, flags2) +
-		       sizeof(answer.init.flags2),
-	       &depth, sizeof(depth));
+	answer.init =
+		(struct fuse_init_out){.major = in.major, .minor = in.minor, .max_write = 4096};
+	ovl_pass_ask(&answer.init);
 	return write(dev, &answer, sizeof(answer)) == (ssize_t)sizeof(answer) ? 0 : -errno;
 }
 

@@ -14,6 +14,7 @@
  * layer is still open, its copy is opened through us, too: who reads sees what is written.
  */
 struct fuse_session;
+struct fuse_init_out;
 struct ovl_fs;
 struct ovl_node;
 struct ovl_file;
@@ -32,6 +33,8 @@ int ovl_pass_probe(int fd) __attribute__((warn_unused_result));
 const char *ovl_pass_refusal(int r);
 /* The same for a file of the upper. */
 int ovl_pass_probe_upper(struct ovl_fs *fs) __attribute__((warn_unused_result));
+/* Asks for passthrough in our answer to INIT, which is to be as long as it can. */
+void ovl_pass_ask(struct fuse_init_out *out);
 /*
  * An open of @n as @f with @flags is about to be answered: true when @ret_id is to be in the
  * answer. Ends with ovl_pass_end(), which is given the same.
