@@ -27,8 +27,7 @@ static const char *const sweep_rows[] = {
 	"DELETE FROM chains WHERE id NOT IN (SELECT chain FROM manifests WHERE chain IS NOT NULL)"
 	" AND id NOT IN (SELECT chain FROM snapshots WHERE chain IS NOT NULL)",
 	"DELETE FROM layer_blobs WHERE digest NOT IN (SELECT blob FROM manifest_layers)",
-	"DELETE FROM layers WHERE id NOT IN (SELECT layer FROM manifest_layers) AND id NOT IN"
-	" (SELECT layer FROM chain_layers) AND id NOT IN (SELECT layer FROM layer_blobs)",
+	"DELETE FROM layers WHERE id NOT IN (" STORE_NAMED_LAYERS ")",
 };
 
 struct gc {

@@ -251,10 +251,7 @@ static int drop_layer(struct snap_store *store, const char *id, int gc, struct e
 	if (flock(gc, LOCK_EX | LOCK_NB) < 0)
 		return 0;
 	r = db_run_count(store->db,
-			 "DELETE FROM layers WHERE id = ?1 AND id NOT IN"
-			 " (SELECT layer FROM chain_layers) AND id NOT IN"
-			 " (SELECT layer FROM manifest_layers) AND id NOT IN"
-			 " (SELECT layer FROM layer_blobs)",
+			 "DELETE FROM layers WHERE id = ?1 AND id NOT IN (" STORE_NAMED_LAYERS ")",
 			 DB_ARGS(db_text(id)), &n, err);
 	store_layer_path(id, NULL, path);
 	return r < 0 || n == 0 ? r : store_discard(store, path, err);
@@ -265,9 +262,7 @@ static int is_named(struct snap_store *store, const char *id, struct err *err)
 {
 	struct db_rows *rows cleanup_db_rows = NULL;
 	int r = db_query(store->db,
-			 "SELECT 1 FROM chain_layers WHERE layer = ?1 UNION ALL"
-			 " SELECT 1 FROM manifest_layers WHERE layer = ?1 UNION ALL"
-			 " SELECT 1 FROM layer_blobs WHERE layer = ?1",
+			 "SELECT 1 FROM (" STORE_NAMED_LAYERS ") WHERE layer = ?1 LIMIT 1",
 			 DB_ARGS(db_text(id)), &rows, err);
 
 	return r < 0 ? r : db_next(rows, err);

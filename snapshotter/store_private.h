@@ -9,6 +9,11 @@
 #define STORE_PATH_MAX                                                                             \
 	320 /* of a path below the root: "layers/sha256/<64 hex>/index" and the like */
 
+/* Layers that something counts on: gc, and who replaces one, remove no others. */
+#define STORE_NAMED_LAYERS                                                                         \
+	"SELECT layer FROM chain_layers UNION ALL SELECT layer FROM manifest_layers UNION ALL"     \
+	" SELECT layer FROM layer_blobs"
+
 struct store_tmp;
 
 struct snap_store {
