@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "snapshotter/blob_share.h"
 #include "snapshotter/lazy.h"
 #include "snapshotter/lazy_import.h"
 #include "snapshotter/lazy_table.h"
@@ -188,8 +189,7 @@ static int new_file(int dir, const char *name)
 	return fd < 0 ? -errno : fd;
 }
 
-static int make_files(struct work *w, struct snap_store *store, const struct import_job *job,
-		      struct err *err)
+static int make_files(struct work *w, struct snap_store *store, struct err *err)
 {
 	int r = store_tmp_new(store, &w->tmp, err);
 
@@ -202,18 +202,43 @@ static int make_files(struct work *w, struct snap_store *store, const struct imp
 	w->data = new_file(w->dir, "data");
 	w->side = new_file(w->dir, "side");
 	w->index = new_file(w->dir, "index");
-	if (!job->own)
-		w->copy = new_file(w->tmp.fd, "blob");
-	if (w->data < 0 || w->side < 0 || w->index < 0 || (!job->own && w->copy < 0))
+	if (w->data < 0 || w->side < 0 || w->index < 0)
 		return err_msg(err, w->data < 0 ? w->data : -EIO, "cannot make files in '%s/tmp'",
 			       store->root);
 	return 0;
 }
 
-static int open_blob(struct work *w, const struct import_job *job, struct err *err)
+/*
+ * The blob's place in our folder. A file as it is may give its blocks, or itself: what is read and
+ * verified is then what the store will have. Any other's bytes are copied as they are read.
+ */
+static int make_copy(struct work *w, struct snap_store *store, struct err *err)
 {
-	if (!job->own)
-		return job->open(job->ctx, &job->layer->desc, &w->blob, err);
+	enum blob_share shared = BLOB_SHARE_NOT;
+	int r = w->blob.bounded || w->blob.stream
+			? 0
+			: blob_share(w->blob.fd, w->tmp.fd, "blob", &shared);
+
+	if (r == 0 && shared == BLOB_SHARE_CLONED) {
+		closep(&w->blob.fd);
+		w->blob.fd = openat(w->tmp.fd, "blob", O_RDONLY | O_CLOEXEC);
+		r = w->blob.fd < 0 ? -errno : 0;
+	} else if (r == 0 && shared == BLOB_SHARE_NOT) {
+		w->copy = new_file(w->tmp.fd, "blob");
+		r = w->copy < 0 ? w->copy : 0;
+	}
+	return r < 0 ? err_set(err, r, "make a file in '%s/tmp'", store->root) : 0;
+}
+
+static int open_blob(struct work *w, struct snap_store *store, const struct import_job *job,
+		     struct err *err)
+{
+	int r;
+
+	if (!job->own) {
+		r = job->open(job->ctx, &job->layer->desc, &w->blob, err);
+		return r < 0 ? r : make_copy(w, store, err);
+	}
 	w->blob.fd = openat(job->own->fd, job->own_name, O_RDONLY | O_CLOEXEC);
 	return w->blob.fd < 0 ? err_set(err, -errno, "open the new layer") : 0;
 }
@@ -339,10 +364,10 @@ static int bring_in(struct import *im, const struct import_job *job, struct impo
 					       .dir = -1};
 	struct oci_layer_result result = {.entries = 0};
 	char id[65], path[STORE_PATH_MAX];
-	int r = make_files(&w, im->store, job, err);
+	int r = make_files(&w, im->store, err);
 
 	if (r == 0)
-		r = open_blob(&w, job, err);
+		r = open_blob(&w, im->store, job, err);
 	if (r < 0)
 		return r;
 	r = oci_layer_in(
