@@ -7,6 +7,7 @@
 #include "base/strbuf.h"
 #include "oci/build.h"
 #include "oci/change.h"
+#include "oci/repack.h"
 
 #define DIFF_A "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define DIFF_B "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
@@ -53,6 +54,64 @@ static struct oci_image *docker_base(const char *config)
 	strbuf_release(&m);
 	return image;
 }
+
+#define OTHER "sha256:3333333333333333333333333333333333333333333333333333333333333333"
+
+/* One blob of two is another one: its descriptor says so, and nothing that was true of the first.
+ */
+START_TEST(replaces_a_blob)
+{
+	static const char config[] =
+		"{\"architecture\":\"amd64\",\"os\":\"linux\",\"rootfs\":{"
+		"\"type\":\"layers\",\"diff_ids\":[\"" DIFF_A "\",\"" DIFF_B "\"]}}";
+	static const char gzip[] = "application/vnd.oci.image.layer.v1.tar+gzip";
+	struct oci_image *image cleanup_oci_image = NULL, *other cleanup_oci_image = NULL;
+	struct oci_descriptor desc = {.media_type = "application/vnd.oci.image.manifest.v1+json"};
+	struct strbuf m CLEANUP(strbuf_release) = STRBUF_INIT;
+	struct oci_descriptor blobs[2];
+	const char *at;
+	struct digest d;
+
+	ck_assert_int_eq(digest_buffer(DIGEST_SHA256, config, strlen(config), &d), 0);
+	ck_assert_int_eq(
+		strbuf_addf(&m,
+			    "{\"schemaVersion\":2,\"odd\":[1],\"config\":{\"mediaType\":\""
+			    "application/vnd.oci.image.config.v1+json\",\"digest\":\"%s\","
+			    "\"size\":%zu},\"layers\":[{\"mediaType\":\"%s\",\"digest\":\"" BLOB_A
+			    "\",\"size\":10,\"urls\":[\"https://a/b\"],\"annotations\":{"
+			    "\"containerd.io/snapshot/stargz/toc.digest\":\"" DIFF_A
+			    "\",\"own\":\"word\"}},{\"mediaType\":\"%s\",\"digest\":\"" BLOB_B
+			    "\",\"size\":10,\"urls\":[\"https://c/d\"]}],\"annotations\":{\"k\":"
+			    "\"v\"}}",
+			    d.text, strlen(config), gzip, gzip),
+		0);
+	desc.size = m.len;
+	ck_assert_int_eq(digest_buffer(DIGEST_SHA256, m.s, m.len, &desc.digest), 0);
+	ck_assert_msg(oci_image_parse(&desc, m.s, m.len, config, strlen(config), &image, &e) == 0,
+		      "%s", e.msg);
+	blobs[0] = image->layers[0].desc;
+	blobs[1] = image->layers[1].desc;
+	ck_assert_int_eq(oci_image_replace_blobs(image, blobs, &other, &e), 0);
+	ck_assert_str_eq(other->manifest, m.s); /* nothing replaced: nothing changed */
+	oci_image_freep(&other);
+	ck_assert_int_eq(digest_parse(OTHER, &blobs[0].digest), 0);
+	blobs[0].size = 77;
+	ck_assert_msg(oci_image_replace_blobs(image, blobs, &other, &e) == 0, "%s", e.msg);
+	at = strstr(other->manifest, "\"layers\"");
+	ck_assert_ptr_nonnull(at);
+	ck_assert_str_eq(at, "\"layers\":[{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar+"
+			     "gzip\",\"digest\":\"" OTHER
+			     "\",\"size\":77,\"annotations\":{\"own\":\"word\"}},{\"mediaType\":"
+			     "\"application/vnd.oci.image.layer.v1.tar+gzip\",\"digest\":\"" BLOB_B
+			     "\",\"size\":10,\"urls\":[\"https://c/d\"]}],\"annotations\":{\"k\":"
+			     "\"v\"}}");
+	ck_assert_int_eq(memcmp(other->manifest, m.s, (size_t)(at - other->manifest)), 0);
+	ck_assert(digest_equal(&other->config_desc.digest, &image->config_desc.digest));
+	ck_assert(digest_equal(&other->layers[0].diff_id, &image->layers[0].diff_id));
+	ck_assert_uint_eq(other->manifest_desc.size, strlen(other->manifest));
+	ck_assert(!digest_equal(&other->manifest_desc.digest, &image->manifest_desc.digest));
+}
+END_TEST
 
 static const char base_config[] =
 	"{\"architecture\":\"arm64\",\"x-odd\":[1.50,{\"z\":null}],\"config\":{\"Env\":[\"A=1\","
@@ -283,6 +342,7 @@ int main(void)
 	tcase_add_test(d, from_nothing);
 	tcase_add_test(d, entrypoint_takes_the_old_command_away);
 	tcase_add_test(d, bad_time);
+	tcase_add_test(d, replaces_a_blob);
 	suite_add_tcase(s, d);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, words);
