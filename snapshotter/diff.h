@@ -32,6 +32,7 @@ struct snap_commit_options {
 	const char *const *changes; /* as oci/build.h has them */
 	size_t n_changes;
 	bool check; /* make the layer twice; -EAGAIN when the two differ */
+	bool no_blobs; /* the tars of the new layers are kept alone */
 };
 struct snap_commit_result {
 	struct digest manifest;

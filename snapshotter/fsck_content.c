@@ -10,7 +10,9 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "oci/layer_in.h"
+#include "snapshotter/blob.h"
 #include "snapshotter/fsck_private.h"
+#include "snapshotter/lazy.h"
 #include "snapshotter/remake.h"
 
 /* Content against its digest, and what was made of it against what it gives when made anew. */
@@ -70,8 +72,10 @@ int fsck_blob(struct fsck *f, const char *digest, struct err *err)
 	store_blob_path(&want, path);
 	fd = openat(f->store->root_fd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0 && errno == ENOENT) {
-		/* a lazy layer's has not come yet */
-		r = fsck_is_lazy(f, digest, err);
+		/* a lazy layer's has not come yet, another's is not to be here */
+		r = lazy_blob_is_to_come(f->store, &want, err);
+		if (r == 0)
+			r = blob_is_left_out(f->store, &want, err);
 		if (r != 0)
 			return r < 0 ? r : 0;
 		/* or came in between: it takes its place before the row says so */
@@ -137,7 +141,7 @@ static int layer_from_blob(struct fsck *f, const char *id, const char *what, str
 		return fsck_report(f, SNAP_FSCK_BROKEN, "layer", id, err, "%s", what);
 	r = db_query(f->store->db,
 		     "SELECT b.digest, b.size, l.diff_id FROM layer_blobs b JOIN layers l ON"
-		     " l.id = b.layer WHERE l.id = ?",
+		     " l.id = b.layer WHERE l.id = ? ORDER BY b.kept DESC",
 		     DB_ARGS(db_text(id)), &rows, err);
 	if (r == 0)
 		r = db_next(rows, err);

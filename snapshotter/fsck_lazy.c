@@ -10,17 +10,6 @@
 
 /* Layers whose contents have not all come: what is said to be here has to be so. */
 
-int fsck_is_lazy(struct fsck *f, const char *digest, struct err *err)
-{
-	struct db_rows *rows cleanup_db_rows = NULL;
-	int r = db_query(f->store->db,
-			 "SELECT 1 FROM layer_blobs b JOIN layers l ON l.id = b.layer"
-			 " WHERE b.digest = ? AND l.state != 'complete'",
-			 DB_ARGS(db_text(digest)), &rows, err);
-
-	return r < 0 ? r : db_next(rows, err);
-}
-
 int fsck_lazy(struct fsck *f, const char *id, struct err *err)
 {
 	char path[STORE_PATH_MAX];

@@ -28,9 +28,6 @@ int fsck_blob(struct fsck *f, const char *digest, struct err *err)
 	__attribute__((warn_unused_result));
 /* fsck_lazy.c: 1: the layer is lazy, and was looked at; 0: it is not. */
 int fsck_lazy(struct fsck *f, const char *id, struct err *err) __attribute__((warn_unused_result));
-/* 1: the blob is the one of a layer that is lazy. */
-int fsck_is_lazy(struct fsck *f, const char *digest, struct err *err)
-	__attribute__((warn_unused_result));
 int fsck_layer(struct fsck *f, const char *id, struct err *err) __attribute__((warn_unused_result));
 int fsck_chain(struct fsck *f, const char *id, struct err *err) __attribute__((warn_unused_result));
 int fsck_manifest(struct fsck *f, const char *digest, struct err *err)

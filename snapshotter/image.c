@@ -165,6 +165,7 @@ static int read_layer(struct db_rows *rows, struct snap_layer_info *l, struct er
 	l->entries = (uint64_t)db_col_int(rows, 6);
 	copy_text(l->state, sizeof(l->state), db_col_text(rows, 7));
 	copy_text(l->whole, sizeof(l->whole), db_col_text(rows, 8));
+	l->kept = db_col_int(rows, 9) != 0;
 	return 0;
 }
 
@@ -196,7 +197,7 @@ int snap_image_layers(struct snap_store *store, const struct digest *manifest,
 	int r = db_query(
 		store->db,
 		"SELECT l.id, l.diff_id, b.digest, b.size, l.tar_size, l.side_size, l.entries,"
-		" l.state, m.whole FROM manifest_layers m JOIN layers l ON l.id = m.layer"
+		" l.state, m.whole, b.kept FROM manifest_layers m JOIN layers l ON l.id = m.layer"
 		" JOIN layer_blobs b ON b.digest = m.blob WHERE m.manifest = ? ORDER BY m.pos",
 		DB_ARGS(db_text(manifest->text)), &rows, err);
 

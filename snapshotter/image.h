@@ -33,6 +33,7 @@ struct snap_layer_info {
 	char chain[DIGEST_TEXT_MAX + 1]; /* chain id up to this layer */
 	uint64_t blob_size, tar_size, side_size, entries;
 	char state[16]; /* "complete" */
+	bool kept; /* false: its blob is not here, by choice (--no-blobs) */
 	char whole[256]; /* why it was fetched whole although it was to be lazy; or empty */
 };
 

@@ -151,7 +151,10 @@ static int commit_dir(struct commit *c, int64_t id, size_t first_lower, bool las
 	if (r < 0 || events == 0)
 		return r < 0 ? r : without_layer(c, created_by, last, err);
 	r = import_layer(&c->im,
-			 &(struct import_job){.layer = &ref, .own = &c->tmp, .own_name = "layer"},
+			 &(struct import_job){.layer = &ref,
+					      .own = &c->tmp,
+					      .own_name = "layer",
+					      .level = c->opt->layer.level},
 			 &layer, err);
 	if (r == 0)
 		r = add_layer(c, &layer, err);
@@ -199,6 +202,7 @@ int snap_commit_image(struct snap_store *store, const char *ref, const char *key
 	c.created = opt->layer.has_timestamp ? opt->layer.timestamp : (int64_t)time(NULL);
 	if (r == 0)
 		r = import_begin(store, &c.im, err);
+	c.im.no_blobs = opt->no_blobs;
 	if (r == 0)
 		r = store_tmp_new(store, &c.tmp, err);
 	if (r == 0)

@@ -122,6 +122,12 @@ static bool is_lazy(const struct snap_store *store, const char *id)
 	return has(store, path);
 }
 
+/* May the blob be missing? @lazy: what is read is here, and nobody asked for more just now. */
+static bool is_enough(const struct import *im, bool kept, bool lazy)
+{
+	return !kept && (im->no_blobs || lazy);
+}
+
 /* 1: the blob and its layer are in the store, rows and files. */
 static int find_layer(struct import *im, const struct oci_layer_ref *ref, bool lazy,
 		      struct import_layer *ret, struct err *err)
@@ -131,7 +137,7 @@ static int find_layer(struct import *im, const struct oci_layer_ref *ref, bool l
 	char path[STORE_PATH_MAX];
 	int r = db_query(
 		im->store->db,
-		"SELECT l.id, l.tar_size FROM layer_blobs b JOIN layers l ON l.id = b.layer"
+		"SELECT l.id, l.tar_size, b.kept FROM layer_blobs b JOIN layers l ON l.id = b.layer"
 		" WHERE b.digest = ? AND b.size = ? AND l.diff_id = ?",
 		DB_ARGS(db_text(ref->desc.digest.text), db_int((int64_t)ref->desc.size),
 			db_text(ref->diff_id.text)),
@@ -145,7 +151,9 @@ static int find_layer(struct import *im, const struct oci_layer_ref *ref, bool l
 	store_blob_path(&ref->desc.digest, path);
 	if (!id || strlen(id) != 64 || !folder_is_there(im->store, id))
 		return 0;
-	if (is_lazy(im->store, id) ? !lazy : !has(im->store, path))
+	if (is_lazy(im->store, id)
+		    ? !lazy
+		    : !has(im->store, path) && !is_enough(im, db_col_int(rows, 2) != 0, lazy))
 		return 0;
 	memcpy(ret->id, id, 65);
 	ret->tar_size = (uint64_t)db_col_int(rows, 1);
@@ -168,7 +176,7 @@ struct work {
 	struct store_tmp tmp;
 	struct oci_blob blob;
 	int copy, data, side, index, dir;
-	bool own_blob; /* the blob's copy is in our folder */
+	bool keep; /* the blob, and not its tar alone */
 };
 
 static void work_release(struct work *w)
@@ -237,7 +245,7 @@ static int open_blob(struct work *w, struct snap_store *store, const struct impo
 
 	if (!job->own) {
 		r = job->open(job->ctx, &job->layer->desc, &w->blob, err);
-		return r < 0 ? r : make_copy(w, store, err);
+		return r < 0 || !w->keep ? r : make_copy(w, store, err);
 	}
 	w->blob.fd = openat(job->own->fd, job->own_name, O_RDONLY | O_CLOEXEC);
 	return w->blob.fd < 0 ? err_set(err, -errno, "open the new layer") : 0;
@@ -250,13 +258,13 @@ static int sync_all(struct work *w, uint64_t side_size, struct err *err)
 		return err_set(err, -errno, "remove an empty file");
 	if (fdatasync(w->data) < 0 || fdatasync(w->index) < 0 ||
 	    (side_size > 0 && fdatasync(w->side) < 0) ||
-	    fdatasync(w->copy >= 0 ? w->copy : w->blob.fd) < 0 || fsync(w->dir) < 0)
+	    (w->keep && fdatasync(w->copy >= 0 ? w->copy : w->blob.fd) < 0) || fsync(w->dir) < 0)
 		return err_set(err, -errno, "sync the layer");
 	return 0;
 }
 
 static int insert_rows(struct import *im, const struct oci_layer_ref *ref,
-		       const struct oci_layer_result *result, const char *id, const char *state,
+		       const struct oci_layer_result *result, const struct import_row *row,
 		       struct err *err)
 {
 	struct db *db = im->store->db;
@@ -267,18 +275,18 @@ static int insert_rows(struct import *im, const struct oci_layer_ref *ref,
 		r = db_run(db,
 			   "INSERT INTO layers VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO"
 			   " NOTHING",
-			   DB_ARGS(db_text(id), db_text(ref->diff_id.text),
+			   DB_ARGS(db_text(row->id), db_text(ref->diff_id.text),
 				   db_int((int64_t)result->tar_size),
 				   db_int((int64_t)result->side_size),
-				   db_int((int64_t)result->entries), db_text(state)),
+				   db_int((int64_t)result->entries), db_text(row->state)),
 			   err);
 	if (r == 0)
 		r = db_run(db,
-			   "INSERT INTO layer_blobs VALUES (?, ?, ?) ON CONFLICT (digest) DO "
-			   "UPDATE SET"
-			   " size = excluded.size, layer = excluded.layer",
+			   "INSERT INTO layer_blobs VALUES (?, ?, ?, ?, ?) ON CONFLICT (digest) DO "
+			   "UPDATE SET size = excluded.size, layer = excluded.layer,"
+			   " kept = excluded.kept, level = excluded.level",
 			   DB_ARGS(db_text(ref->desc.digest.text), db_int((int64_t)ref->desc.size),
-				   db_text(id)),
+				   db_text(row->id), db_int(row->kept), db_int(row->level)),
 			   err);
 	if (r == 0)
 		r = db_commit(db, err);
@@ -287,7 +295,7 @@ static int insert_rows(struct import *im, const struct oci_layer_ref *ref,
 		free(a);
 		return r;
 	}
-	memcpy(a->layer, id, 65);
+	memcpy(a->layer, row->id, 65);
 	a->blob = ref->desc.digest;
 	a->next = im->added;
 	im->added = a;
@@ -295,13 +303,13 @@ static int insert_rows(struct import *im, const struct oci_layer_ref *ref,
 }
 
 int import_rows(struct import *im, const struct oci_layer_ref *ref,
-		const struct oci_layer_result *result, const char *id, const char *state,
+		const struct oci_layer_result *result, const struct import_row *row,
 		struct err *err)
 {
 	int r;
 
 	(void)pthread_mutex_lock(&im->db_lock);
-	r = insert_rows(im, ref, result, id, state, err);
+	r = insert_rows(im, ref, result, row, err);
 	(void)pthread_mutex_unlock(&im->db_lock);
 	return r;
 }
@@ -352,6 +360,33 @@ static int blob_end(struct work *w, int r, struct err *err)
 	return failed < 0 ? failed : r;
 }
 
+/* A lazy layer that goes by a table of the blob takes it over (lazy_table_adopt()). */
+static int wants_blob(struct import *im, const struct import_job *job, bool *ret, struct err *err)
+{
+	int r = 0;
+
+	if (im->no_blobs) {
+		(void)pthread_mutex_lock(&im->db_lock);
+		r = lazy_blob_is_to_come(im->store, &job->layer->desc.digest, err);
+		(void)pthread_mutex_unlock(&im->db_lock);
+	}
+	*ret = !im->no_blobs || r > 0;
+	return r < 0 ? r : 0;
+}
+
+static int publish_blob(struct import *im, struct work *w, const struct import_job *job,
+			struct import_row *row, struct err *err)
+{
+	char path[STORE_PATH_MAX];
+
+	store_blob_path(&job->layer->desc.digest, path);
+	row->kept = w->keep || has(im->store, path);
+	if (!w->keep)
+		return 0;
+	return job->own ? store_publish_file(job->own, job->own_name, path, err)
+			: store_publish_file(&w->tmp, "blob", path, err);
+}
+
 static int bring_in(struct import *im, const struct import_job *job, struct import_layer *ret,
 		    struct err *err)
 {
@@ -363,9 +398,12 @@ static int bring_in(struct import *im, const struct import_job *job, struct impo
 					       .index = -1,
 					       .dir = -1};
 	struct oci_layer_result result = {.entries = 0};
-	char id[65], path[STORE_PATH_MAX];
-	int r = make_files(&w, im->store, err);
+	char id[65];
+	struct import_row row = {.id = id, .state = "complete", .level = job->level};
+	int r = wants_blob(im, job, &w.keep, err);
 
+	if (r == 0)
+		r = make_files(&w, im->store, err);
 	if (r == 0)
 		r = open_blob(&w, im->store, job, err);
 	if (r < 0)
@@ -390,14 +428,12 @@ static int bring_in(struct import *im, const struct import_job *job, struct impo
 	if (r < 0)
 		return r;
 	memcpy(id, digest_hex(&result.tar), 65);
-	store_blob_path(&job->layer->desc.digest, path);
-	r = job->own ? store_publish_file(job->own, job->own_name, path, err)
-		     : store_publish_file(&w.tmp, "blob", path, err);
+	r = publish_blob(im, &w, job, &row, err);
 	if (r == 0)
 		r = import_place(im, &w.tmp, "l", id, w.data, err);
 	if (r < 0)
 		return r;
-	r = import_rows(im, job->layer, &result, id, "complete", err);
+	r = import_rows(im, job->layer, &result, &row, err);
 	if (r == 0) {
 		(void)pthread_mutex_lock(&im->db_lock);
 		r = lazy_table_adopt(im->store, job->layer, id, err);
@@ -560,9 +596,10 @@ int import_image(struct import *im, const struct oci_image *image,
 
 /* Rows are the truth, but what they name may have been damaged by hand: then it is brought in
  * again. */
-static int is_complete(struct snap_store *store, const struct oci_image *image, const char *chain,
+static int is_complete(const struct import *im, const struct oci_image *image, const char *chain,
 		       bool lazy, struct err *err)
 {
+	struct snap_store *store = im->store;
 	struct snap_layer_info *layers cleanup_free = NULL;
 	char path[STORE_PATH_MAX];
 	size_t n = 0;
@@ -580,7 +617,9 @@ static int is_complete(struct snap_store *store, const struct oci_image *image, 
 	for (size_t i = 0; whole && i < n; i++) {
 		store_blob_path(&layers[i].blob, path);
 		whole = folder_is_there(store, layers[i].id) &&
-			(is_lazy(store, layers[i].id) ? lazy : has(store, path));
+			(is_lazy(store, layers[i].id)
+				 ? lazy
+				 : has(store, path) || is_enough(im, layers[i].kept, lazy));
 	}
 	return r < 0 ? r : whole;
 }
@@ -601,7 +640,7 @@ int import_known(struct import *im, const struct oci_image *image, const char *r
 	(void)snprintf(chain, sizeof(chain), "%s",
 		       db_col_null(rows, 0) ? "" : db_col_text(rows, 0));
 	db_rows_end(steal_ptr(&rows));
-	r = is_complete(store, image, chain, lazy, err);
+	r = is_complete(im, image, chain, lazy, err);
 	if (r <= 0)
 		return r;
 	r = db_begin(store->db, err);

@@ -37,6 +37,7 @@ struct import {
 	struct import_added *added; /* under db_lock */
 	const char *whole; /* NULL, or why nothing can be lazy although it was to be */
 	bool named;
+	bool no_blobs; /* the tars alone are kept; set by who began it */
 };
 
 struct import_job {
@@ -52,9 +53,11 @@ struct import_job {
 	/* NULL, or: what is offered for being lazy (lazy_import.h); what is not offered, or turns
 	 * out to be no good, comes whole and is told of. */
 	const struct lazy_offer *lazy;
-	/* Or a file of the caller's own folder in tmp/, which is moved instead of copied. */
+	/* Or a file of the caller's own folder in tmp/, which is moved instead of copied, and the
+	 * level of compression that made it. */
 	struct store_tmp *own;
 	const char *own_name;
+	int level;
 };
 
 int import_begin(struct snap_store *store, struct import *ret, struct err *err)
@@ -73,11 +76,17 @@ int import_image(struct import *im, const struct oci_image *image,
 int import_known(struct import *im, const struct oci_image *image, const char *ref, bool lazy,
 		 struct err *err) __attribute__((warn_unused_result));
 
+/* A layer as its rows say it. */
+struct import_row {
+	const char *id, *state;
+	bool kept; /* its blob */
+	int level; /* of its compression, if it was made here */
+};
 /* For lazy_import.c: the layer's folder @name of @tmp is given its place; then its rows. */
 int import_place(struct import *im, struct store_tmp *tmp, const char *name, const char *id,
 		 int data_fd, struct err *err) __attribute__((warn_unused_result));
 int import_rows(struct import *im, const struct oci_layer_ref *ref,
-		const struct oci_layer_result *result, const char *id, const char *state,
+		const struct oci_layer_result *result, const struct import_row *row,
 		struct err *err) __attribute__((warn_unused_result));
 
 /* chain.c: makes the merged index of the layers when it is not there; @ret_id: its folder's name.

@@ -31,6 +31,9 @@ struct lazy_progress {
 	size_t whole;
 	char why[256];
 };
+/* 1: the blob is the one of a layer that is lazy. */
+int lazy_blob_is_to_come(struct snap_store *store, const struct digest *blob, struct err *err)
+	__attribute__((warn_unused_result));
 int lazy_chain_progress(struct snap_store *store, const char *chain, struct lazy_progress *ret,
 			struct err *err) __attribute__((warn_unused_result));
 

@@ -300,7 +300,8 @@ int lazy_import_layer(struct import *im, const struct import_job *job, struct im
 	id = digest_hex(&w.result.tar);
 	r = import_place(im, &w.tmp, "l", id, -1, err);
 	if (r == 0)
-		r = import_rows(im, job->layer, &w.result, id, "lazy", err);
+		r = import_rows(im, job->layer, &w.result,
+				&(struct import_row){.id = id, .state = "lazy", .kept = true}, err);
 	if (r < 0)
 		return r;
 	memcpy(ret->id, id, 65);

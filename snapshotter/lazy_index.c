@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "oci/spans.h"
+#include "snapshotter/blob.h"
 #include "snapshotter/image_private.h"
 #include "snapshotter/lazy_bundle.h"
 #include "snapshotter/lazy_plan.h"
@@ -69,15 +70,13 @@ static int save_spans(struct snap_store *store, struct layer *l, struct err *err
 
 static int make_spans(struct snap_store *store, struct layer *l, struct err *err)
 {
-	char path[STORE_PATH_MAX];
-	int fd cleanup_close = -1, r;
+	struct blob blob cleanup_blob = BLOB_INIT;
+	int r = blob_open(store, l->ref, false, &blob, err);
 
-	store_blob_path(&l->ref->desc.digest, path);
-	fd = openat(store->root_fd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return err_set(err, -errno, "open '%s/%s'", store->root, path);
-	r = oci_spans_make(l->ref, fd, l->info->tar_size, oci_spans_size_for(l->info->tar_size),
-			   &l->spans, err);
+	if (r < 0)
+		return r;
+	r = oci_spans_make(l->ref, blob.fd, l->info->tar_size,
+			   oci_spans_size_for(l->info->tar_size), &l->spans, err);
 	if (r == 0)
 		r = oci_spans_parse(l->spans.s, l->spans.len, &l->parsed, err);
 	return r < 0 ? r : save_spans(store, l, err);
@@ -344,18 +343,15 @@ int snap_index_push(struct snap_store *store, const char *ref, const char *spec,
 /* Every span, from the blob that is here: what it says of where to start may be a lie as well. */
 static int try_spans(struct snap_store *store, const struct layer *l, struct err *err)
 {
-	char path[STORE_PATH_MAX];
 	int nowhere cleanup_close = open("/dev/null", O_WRONLY | O_CLOEXEC);
-	int fd cleanup_close = -1, r = 0;
+	struct blob blob cleanup_blob = BLOB_INIT;
+	int r = nowhere < 0 ? err_set(err, -errno, "open '/dev/null'")
+			    : blob_open(store, l->ref, false, &blob, err);
 
-	store_blob_path(&l->ref->desc.digest, path);
-	fd = openat(store->root_fd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0 && errno == ENOENT)
-		return err_msg(err, -ENOENT, "its contents are not here to hold it against");
-	if (fd < 0 || nowhere < 0)
-		return err_set(err, -errno, "open '%s/%s'", store->root, path);
+	if (r == -ENOENT)
+		return err_msg(err, -ENOENT, "its blob is not here to hold it against");
 	for (size_t i = 0; r == 0 && i < oci_spans_count(l->parsed); i++) {
-		r = oci_spans_inflate(l->parsed, i, fd, nowhere, err);
+		r = oci_spans_inflate(l->parsed, i, blob.fd, nowhere, err);
 		if (r < 0)
 			r = err_wrap(err, r, "lazy index: span %zu", i);
 	}

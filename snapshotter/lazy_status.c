@@ -64,6 +64,17 @@ int lazy_status(struct snap_store *store, const char *id, struct lazy_status *re
 	return r < 0 ? err_wrap(err, r, "layer %s", id) : 1;
 }
 
+int lazy_blob_is_to_come(struct snap_store *store, const struct digest *blob, struct err *err)
+{
+	struct db_rows *rows cleanup_db_rows = NULL;
+	int r = db_query(store->db,
+			 "SELECT 1 FROM layer_blobs b JOIN layers l ON l.id = b.layer"
+			 " WHERE b.digest = ? AND l.state != 'complete'",
+			 DB_ARGS(db_text(blob->text)), &rows, err);
+
+	return r < 0 ? r : db_next(rows, err);
+}
+
 int lazy_chain_progress(struct snap_store *store, const char *chain, struct lazy_progress *ret,
 			struct err *err)
 {

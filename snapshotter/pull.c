@@ -323,6 +323,7 @@ int snap_pull(struct snap_store *store, const char *source, const struct snap_pu
 	result.manifest = image->manifest_desc.digest;
 	result.layers = image->n_layers;
 	r = result.ref ? import_begin(store, &im, err) : err_set(err, -ENOMEM, "image");
+	im.no_blobs = opt->no_blobs;
 	if (r == 0)
 		r = bring_in_somehow(&im, src, source, image, opt, &result, err);
 	if (r < 0) {

@@ -28,6 +28,9 @@ struct snap_pull_options {
 	const char *prefetch; /* file: a list that a run recorded; NULL: the one of the index */
 	uint64_t rate; /* bytes a second in the background; 0: no bound */
 	unsigned int jobs; /* layers at once; 0: as many as there are CPUs */
+	/* New layers are kept as their tars alone; not with ->lazy. snap_push() makes blobs again.
+	 */
+	bool no_blobs;
 	/* NULL, or: why a layer came whole although it was to be lazy; from any thread, one at a
 	 * time. @blob is NULL when it is so for all of them. */
 	void (*whole)(void *ctx, const struct digest *blob, const char *why);
@@ -52,8 +55,19 @@ struct snap_pull_result {
 int snap_pull(struct snap_store *store, const char *source, const struct snap_pull_options *opt,
 	      struct snap_pull_result *ret, struct err *err) __attribute__((warn_unused_result));
 
-/* All blobs as they came, manifest and config: digests stay. @remote and @ret_manifest may be
- * NULL. */
+struct snap_push_options {
+	const struct oci_remote *remote; /* NULL: defaults */
+	bool recompress; /* what cannot be made again as it was may get another digest */
+};
+struct snap_push_result {
+	struct digest manifest; /* as it was pushed */
+	struct digest image; /* as it is here: the same, unless layers were recompressed */
+	size_t recompressed; /* layers with other digests */
+};
+/*
+ * All blobs as they came, manifest and config: digests stay. A blob that is not kept is compressed
+ * again; -ENOENT: that gives another one, and ->recompress is not set. @opt and @ret may be NULL.
+ */
 int snap_push(struct snap_store *store, const char *ref, const char *dest,
-	      const struct oci_remote *remote, struct digest *ret_manifest, struct err *err)
+	      const struct snap_push_options *opt, struct snap_push_result *ret, struct err *err)
 	__attribute__((warn_unused_result));

@@ -36,6 +36,13 @@ static const char *const folders[] = {
 /* Why a pull that was to be lazy brought a layer whole; NULL: it was not to be, or is lazy. */
 #define WHOLE "ALTER TABLE manifest_layers ADD COLUMN whole TEXT"
 
+/*
+ * kept: 0 when its layer is to be here without it (--no-blobs); level: what compresses the tar to
+ * it again, if it was made here.
+ */
+#define KEPT  "ALTER TABLE layer_blobs ADD COLUMN kept INTEGER NOT NULL DEFAULT 1"
+#define LEVEL "ALTER TABLE layer_blobs ADD COLUMN level INTEGER NOT NULL DEFAULT 0"
+
 static const char *const schema[] = {
 	"CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
 	"CREATE TABLE layers (id TEXT PRIMARY KEY, diff_id TEXT NOT NULL, tar_size INTEGER NOT "
@@ -72,7 +79,9 @@ static const char *const schema[] = {
 	" key BLOB NOT NULL, value BLOB NOT NULL, PRIMARY KEY (snapshot, key)) WITHOUT ROWID",
 	LAYER_USES,
 	WHOLE,
-	"INSERT INTO meta VALUES ('version', 4), ('next_batch', 1)",
+	KEPT,
+	LEVEL,
+	"INSERT INTO meta VALUES ('version', 5), ('next_batch', 1)",
 };
 
 int64_t store_now(void)
@@ -199,7 +208,7 @@ static int create_schema(struct db *db, struct err *err)
 		(void)snprintf(uuid + 2 * i, 3, "%02x", random[i]);
 	r = db_run(db, "INSERT INTO meta VALUES ('uuid', ?)", DB_ARGS(db_text(uuid)), err);
 	if (r == 0)
-		r = db_run(db, "PRAGMA user_version = 4", DB_NONE, err);
+		r = db_run(db, "PRAGMA user_version = 5", DB_NONE, err);
 	if (r == 0)
 		return db_commit(db, err);
 out:
@@ -207,7 +216,10 @@ out:
 	return r;
 }
 
-/* Version 1 knew no owners, version 2 no uses of layers, version 3 not why layers are whole. */
+/*
+ * Version 1 knew no owners, version 2 no uses of layers, version 3 not why layers are whole,
+ * version 4 no layers without blobs.
+ */
 static int upgrade_schema(struct db *db, struct err *err)
 {
 	static const struct {
@@ -217,8 +229,10 @@ static int upgrade_schema(struct db *db, struct err *err)
 		{1, "ALTER TABLE snapshots ADD COLUMN owner TEXT"},
 		{2, LAYER_USES},
 		{3, WHOLE},
-		{3, "UPDATE meta SET value = 4 WHERE name = 'version'"},
-		{3, "PRAGMA user_version = 4"},
+		{4, KEPT},
+		{4, LEVEL},
+		{4, "UPDATE meta SET value = 5 WHERE name = 'version'"},
+		{4, "PRAGMA user_version = 5"},
 	};
 	int64_t version = 0;
 	int r = db_begin(db, err);

@@ -5,7 +5,7 @@
 #include "snapshotter/store.h"
 
 /* What the files of the snapshotter share and nobody else sees. */
-#define STORE_VERSION 4
+#define STORE_VERSION 5
 #define STORE_PATH_MAX                                                                             \
 	320 /* of a path below the root: "layers/sha256/<64 hex>/index" and the like */
 

@@ -13,7 +13,7 @@ struct options {
 	struct cmd_list labels, changes;
 	const char *parent, *image, *message, *author, *created_by;
 	struct cmd_layer_options layer;
-	bool check;
+	bool check, no_blobs;
 };
 
 static const struct cmd_option options[] = {
@@ -35,6 +35,9 @@ static const struct cmd_option options[] = {
 	 offsetof(struct options, changes)},
 	{"check", 0, CMD_FLAG, NULL, "make the layer twice and compare",
 	 offsetof(struct options, check)},
+	{"no-blobs", 0, CMD_FLAG, NULL,
+	 "keep the image's new layers as tars alone; 'snap push' compresses them again",
+	 offsetof(struct options, no_blobs)},
 	CMD_OPTIONS_END,
 };
 
@@ -81,6 +84,7 @@ static int commit_image(struct cmd_context *c, const struct options *o, const ch
 		.changes = o->changes.items,
 		.n_changes = o->changes.n,
 		.check = o->check,
+		.no_blobs = o->no_blobs,
 	};
 	struct snap_commit_result result;
 	int r = cmd_layer_options(&o->layer, &opt.layer, err);
@@ -122,7 +126,7 @@ static int run(struct cmd_context *c, const void *opts, int argc, char **argv, s
 		if (argc != 2)
 			return cmd_usage_error(
 				err, "commit: NAME and KEY are needed, or --image REF and KEY");
-		if (o->changes.n || o->message || o->author || o->check ||
+		if (o->changes.n || o->message || o->author || o->check || o->no_blobs ||
 		    cmd_has_layer_options(&o->layer))
 			return cmd_usage_error(err, "commit: these options are for --image only");
 		return commit_snapshot(c, o, argv, err);

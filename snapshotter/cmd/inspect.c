@@ -22,6 +22,8 @@ static void json_layer(struct json_writer *w, const struct snap_layer_info *l)
 	json_w_uint(w, l->entries);
 	json_w_key(w, "state");
 	json_w_string(w, l->state);
+	json_w_key(w, "blob_kept");
+	json_w_bool(w, l->kept);
 	json_w_key(w, "whole");
 	json_w_string(w, l->whole[0] ? l->whole : NULL);
 	json_w_end(w);
@@ -82,8 +84,9 @@ static void print_text(const struct snap_image_info *info, const struct snap_lay
 		cmd_format_size(layers[i].tar_size, tar);
 		(void)printf("layer     %s\n  diff id   %s\n  chain id  %s\n", layers[i].blob.text,
 			     layers[i].diff_id.text, layers[i].chain);
-		(void)printf("  size      %s, %s as tar, %" PRIu64 " entries, %s\n", size, tar,
-			     layers[i].entries, layers[i].state);
+		(void)printf("  size      %s, %s as tar, %" PRIu64 " entries, %s%s\n", size, tar,
+			     layers[i].entries, layers[i].state,
+			     layers[i].kept ? "" : ", its blob is not kept");
 		if (layers[i].whole[0]) {
 			(void)printf("  whole     ");
 			cmd_put_name(stdout, layers[i].whole);

@@ -12,6 +12,7 @@
 struct options {
 	const char *name, *platform, *lazy, *index, *expect, *prefetch, *rate;
 	struct cmd_remote remote;
+	bool no_blobs;
 	unsigned int jobs;
 	struct cmd_list limits;
 };
@@ -33,6 +34,9 @@ static const struct cmd_option options[] = {
 	 offsetof(struct options, prefetch)},
 	{"rate", 0, CMD_STRING, "BYTES", "a second in the background, K, M or G (no bound)",
 	 offsetof(struct options, rate)},
+	{"no-blobs", 0, CMD_FLAG, NULL,
+	 "keep new layers as tars alone; 'snap push' has to compress them again",
+	 offsetof(struct options, no_blobs)},
 	{"jobs", 'j', CMD_UINT, "N", "layers at once (number of CPUs)",
 	 offsetof(struct options, jobs)},
 	{"limit", 0, CMD_LIST, "NAME=VALUE",
@@ -137,6 +141,8 @@ static int read_lazy(const struct options *o, struct digest *expect, struct snap
 		return cmd_usage_error(err, "--rate: '%s' is no number of bytes", o->rate);
 	if (o->expect && digest_parse(o->expect, expect) < 0)
 		return cmd_usage_error(err, "--expect: '%s' is no digest", o->expect);
+	if (o->no_blobs && ret->lazy != SNAP_LAZY_NO)
+		return cmd_usage_error(err, "--no-blobs: a lazy layer comes as parts of its blob");
 	ret->expect = o->expect ? expect : NULL;
 	ret->index = o->index;
 	ret->prefetch = o->prefetch;
@@ -146,7 +152,7 @@ static int read_lazy(const struct options *o, struct digest *expect, struct snap
 static int run(struct cmd_context *c, const void *opts, int argc, char **argv, struct err *err)
 {
 	const struct options *o = opts;
-	struct snap_pull_options pull = {.name = o->name, .jobs = o->jobs};
+	struct snap_pull_options pull = {.name = o->name, .jobs = o->jobs, .no_blobs = o->no_blobs};
 	struct snap_pull_result result;
 	struct oci_limits limits = {.bytes = 0};
 	struct oci_platform platform;
@@ -190,7 +196,7 @@ static int run(struct cmd_context *c, const void *opts, int argc, char **argv, s
 const struct cmd cmd_pull = {
 	.name = "pull",
 	.summary = "Bring an image into the store",
-	.usage = "[--name REF] [--platform OS/ARCH[/VARIANT]] [--jobs N] "
+	.usage = "[--name REF] [--platform OS/ARCH[/VARIANT]] [--jobs N] [--no-blobs] "
 		 "[--lazy HOW [--index SOURCE] [--expect DIGEST] [--prefetch FILE] [--rate BYTES]] "
 		 "[--limit NAME=VALUE]... "
 		 "[--tls-verify BOOL] [--creds USER:PASSWORD] [--authfile FILE] SOURCE",
@@ -203,6 +209,10 @@ const struct cmd cmd_pull = {
 		"Every digest and size is verified; the image is in the store with all of its "
 		"layers or\n"
 		"not at all. Prints its REF.\n"
+		"With --no-blobs a layer is kept once, as its tar, and not as it came as well: "
+		"half "
+		"the disk.\n"
+		"A push then compresses it again.\n"
 		"With --lazy the image can be used at once when a lazy index of it is where it "
 		"comes\n"
 		"from ('snap index push'): contents are fetched when they are read (metadata), "

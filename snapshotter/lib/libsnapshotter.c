@@ -115,13 +115,13 @@ int snapshotter_pull(struct snapshotter *s, const char *source, const char *name
 
 int snapshotter_push(struct snapshotter *s, const char *ref, const char *dest, char **ret_digest)
 {
-	struct digest manifest;
+	struct snap_push_result result;
 	int r = begin(s, ref && dest ? ref : NULL);
 
 	if (r == 0)
-		r = snap_push(s->store, ref, dest, NULL, &manifest, &s->err);
+		r = snap_push(s->store, ref, dest, NULL, &result, &s->err);
 	if (r == 0)
-		r = copy_text(s, manifest.text, ret_digest);
+		r = copy_text(s, result.manifest.text, ret_digest);
 	return end(s, r);
 }
 

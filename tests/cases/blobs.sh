@@ -108,3 +108,126 @@ test_links_in_an_ordinary_users_store_as_root() {
 	cd ..
 	umount fs
 }
+
+# Without blobs
+files() { # FOLDER...: of the store
+	(cd "$SNAP_ROOT" && find "$@" -type f | wc -l)
+}
+# Python's gzip, which no other compresses like: it cannot be made again
+foreign() {
+	python3 "$LIB/mklayer.py" lay '[D("d"), F("d/a", "one" * 5000)]' '[F("d/b", "two" * 5000)]'
+	snap --quiet pull oci:lay:latest --name i:1 --no-blobs
+	is "$(files blobs)" 2 'manifest and config'
+}
+test_pull_without_blobs() {
+	foreign
+	snap fsck >fsck.out 2>&1 || fail "fsck: $(cat fsck.out)"
+	is "$(snap --json fsck | jq -c '[.broken, .findings]')" '[0,[]]' fsck
+	is "$(snap --json inspect i:1 | jq -c '[.layers[].blob_kept, .state]')" '[false,false,"complete"]' inspect
+	is "$(snap inspect i:1 | grep -c 'complete, its blob is not kept$')" 2 'inspect for people'
+	snap --quiet gc
+	enter k i:1 mnt
+	is "$(cat mnt/d/a mnt/d/b | wc -c)" 30000 contents
+	snap umount mnt
+	snap unpack i:1 plain && is "$(cat plain/d/a | wc -c)" 15000 unpacked
+	snap --json pull oci:lay:latest --name i:1 --no-blobs >again.json
+	is "$(jq .new_layers again.json)" 0 'pulled again'
+	# the tar is all there is of the layer: what is wrong with it cannot be made anew
+	printf X | dd of="$(find "$SNAP_ROOT/layers" -name data | head -n 1)" bs=1 seek=700 conv=notrunc status=none
+	! snap --json fsck >broken.json || fail 'fsck finds nothing'
+	is "$(jq -r '[.findings[].kind] | unique | join(" ")' broken.json)" layer 'what is broken'
+	refused 1 'not what its name says' snap push i:1 oci:out:t --recompress
+	! snap --json fsck --repair >repaired.json || fail 'repaired from what?'
+	snap --json pull oci:lay:latest --name i:1 --no-blobs >again.json
+	is "$(jq .new_layers again.json)" 1 'the layer that was dropped, pulled again'
+	snap fsck >fsck.out 2>&1 || fail "fsck: $(cat fsck.out)"
+	refused 2 'lazy layer comes as parts' snap pull oci:lay:latest --name i:1 --no-blobs --lazy metadata
+}
+# Blobs that cannot be made again: refused; with --recompress another manifest of the same layers
+test_push_without_blobs() {
+	local was
+	foreign
+	was=$(snap --json inspect i:1 | jq -r .digest)
+	refused 1 'sha256:[0-9a-f]{64} is not kept, and its tar compressed again is another one' snap push i:1 oci:out:t
+	grep -q 'without --no-blobs.*--recompress' refused.err || fail "no hint: $(cat refused.err)"
+	[ ! -e out/index.json ] || is "$(jq -c .manifests out/index.json)" '[]' 'refused, and pushed'
+	snap push i:1 oci:out:t --recompress >push.out 2>push.err
+	is "$(cat push.out)" "$(jq -r '.manifests[0].digest' out/index.json)" 'the digest that is told'
+	[ "$(cat push.out)" != "$was" ] || fail 'the manifest is the same'
+	is "$(cat push.err)" "2 layers have other digests: the image there is not $was" 'what is told of it'
+	snap --json push i:1 oci:out:u --recompress >push.json
+	is "$(jq -c .recompressed push.json)" 2 'in JSON'
+	(cd out/blobs/sha256 && sha256sum -- * | awk '$1 != $2 {exit 1}') || fail 'a blob is not what its name says'
+	skopeo inspect oci:out:t >skopeo.json && skopeo copy -q oci:out:t dir:copied
+	SNAP_ROOT=$PWD/second snap --quiet pull oci:out:t --name i:1
+	is "$(SNAP_ROOT=$PWD/second snap --json inspect i:1 | jq -c '[.layers[].diff_id, .config]')" \
+		"$(snap --json inspect i:1 | jq -c '[.layers[].diff_id, .config]')" 'the layers, and the config'
+	# what the other side has is not made again, and not sent
+	snap --quiet push i:1 oci:lay:again
+	is "$(jq -r '[.manifests[].digest] | unique | length' lay/index.json)" 1 'the manifest there'
+	# and when the blobs are here again, all is as it was
+	snap --json pull oci:lay:latest --name i:1 >again.json
+	is "$(jq .new_layers again.json)" 2 'with blobs'
+	is "$(files blobs)" 4 'blobs'
+	snap --quiet push i:1 oci:out3:t --recompress
+	is "$(jq -r '.manifests[0].digest' out3/index.json)" "$was" 'pushed as it came'
+}
+# What is not compressed needs no blob; what was compressed here is made again to the byte
+test_blobs_made_again() {
+	local how level was
+	mkdir -p base && head -c 300000 /dev/zero >base/f && cp "$BASH" base/g
+	image_of base:1 base
+	for how in none gzip zstd 'gzip 9' 'zstd 19'; do
+		read -r how level <<<"$how"
+		enter "k$how$level" base:1 mnt
+		cp "$LIB/mklayer.py" "mnt/$how$level" && snap umount mnt
+		snap --quiet commit --image "i:$how$level" "k$how$level" --compression "$how" ${level:+--level $level} --no-blobs --timestamp 1700000000
+		is "$(snap --json inspect "i:$how$level" | jq -c '[.layers[].blob_kept]')" '[true,false]' "$how $level"
+		was=$(snap --json inspect "i:$how$level" | jq -r .digest)
+		snap --quiet push "i:$how$level" "oci:out:$how$level"
+		is "$(jq -r '.manifests[-1].digest' out/index.json)" "$was" "pushed, $how $level"
+	done
+	is "$(files blobs)" 13 'the layer of the first, six manifests, six configs'
+	is "$(files tmp)" 0 'left in tmp'
+	(cd out/blobs/sha256 && sha256sum -- * | awk '$1 != $2 {exit 1}') || fail 'a blob is not what its name says'
+	refused 2 'for --image only' snap commit n knone --no-blobs
+	snap fsck >fsck.out 2>&1 || fail "fsck: $(cat fsck.out)"
+}
+# What stands on such an image, or shares its layers
+test_on_an_image_without_blobs() {
+	foreign
+	enter k i:1 mnt
+	echo three >mnt/d/c && snap umount mnt
+	snap --quiet commit --image i:2 k --timestamp 1700000000
+	is "$(snap --json inspect i:2 | jq -c '[.layers[].blob_kept]')" '[false,false,true]' 'the new image'
+	refused 1 'is not kept' snap push i:2 oci:out:t
+	snap --quiet push i:2 oci:out:t --recompress 2>/dev/null
+	SNAP_ROOT=$PWD/second snap --quiet pull oci:out:t --name i:2
+	is "$(SNAP_ROOT=$PWD/second snap --json inspect i:2 | jq -c .config.rootfs)" "$(snap --json inspect i:2 | jq -c .config.rootfs)" 'its layers'
+	refused 1 'is not kept' snap index push i:1 oci:lay:latest
+	snap --json index ls i:1 >ls.json || fail "index ls: $(cat ls.json)"
+	# a lazy pull takes what is here, and a plain one what it asked for
+	snap --json pull oci:lay:latest --name i:3 --lazy metadata >lazy.json 2>/dev/null
+	is "$(jq -c '[.new_layers, .lazy_layers]' lazy.json)" '[0,0]' 'a lazy pull'
+	snap rmi i:2 i:3 && snap rm k && snap --quiet gc
+	snap --json pull oci:lay:latest --name i:1 >again.json
+	is "$(jq .new_layers again.json)" 2 'a plain one'
+	snap --quiet index push i:1 oci:lay:latest 2>/dev/null
+	snap fsck >fsck.out 2>&1 || fail "fsck: $(cat fsck.out)"
+}
+# Layers that are lazy already become whole by a pull without blobs
+test_lazy_layers_without_blobs() {
+	python3 "$LIB/mklayer.py" lay '[D("d"), F("d/a", "one" * 500000)]'
+	snap --quiet pull oci:lay:latest --name i:1
+	snap --quiet index push i:1 oci:lay:latest 2>/dev/null
+	export SNAP_ROOT=$PWD/second
+	snap --json pull oci:lay:latest --name i:1 --lazy metadata >lazy.json
+	is "$(jq .lazy_layers lazy.json)" 1 'lazy'
+	enter k i:1 mnt
+	snap --quiet pull oci:lay:latest --name i:1 --no-blobs
+	is "$(snap --json inspect i:1 | jq -c '[.state, .layers[].state]')" '["complete","complete"]' 'state'
+	is "$(wc -c <mnt/d/a)" 1500000 'what is mounted'
+	snap umount mnt
+	snap fsck >fsck.out 2>&1 || fail "fsck: $(cat fsck.out)"
+	snap --quiet push i:1 oci:out:t
+}

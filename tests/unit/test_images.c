@@ -78,6 +78,7 @@ static void setup(void)
 	static const char *const keys[] = {"a", "b", "c"};
 	struct snap_commit_result result;
 	char path[128], other[96];
+	struct snap_push_result pushed;
 	struct snap_store *s;
 
 	strcpy(top + strlen(top) - 6, "XXXXXX");
@@ -102,7 +103,8 @@ static void setup(void)
 	commit_image(s, "made:latest", "c", &result);
 	ck_assert_uint_eq(result.layers, 3);
 	ck_assert_uint_eq(result.new_layers, 3);
-	ck_assert_int_eq(snap_push(s, "made", layout, NULL, &made, NULL), 0);
+	ck_assert_int_eq(snap_push(s, "made", layout, NULL, &pushed, NULL), 0);
+	made = pushed.manifest;
 	ck_assert(digest_equal(&made, &result.manifest));
 	/* the same once more gives the same */
 	commit_image(s, "again", "c", &result);
@@ -163,7 +165,7 @@ START_TEST(test_pull)
 	struct snap_image_info info cleanup_snap_image_info = {.ref = NULL};
 	struct snap_pull_result result;
 	struct snap_layer_info *layers;
-	struct digest pushed;
+	struct snap_push_result pushed;
 	char out[96];
 	size_t n;
 
@@ -183,9 +185,59 @@ START_TEST(test_pull)
 	free(layers);
 	(void)snprintf(out, sizeof(out), "oci:%s/out:u", top);
 	ck_assert_int_eq(snap_push(s, "x:1", out, NULL, &pushed, NULL), 0);
-	ck_assert(digest_equal(&pushed, &made));
+	ck_assert(digest_equal(&pushed.manifest, &made));
 	ck_assert_uint_eq(broken(s, 0), 0);
 	ck_assert_int_eq(count_entries("tmp"), 0);
+}
+END_TEST
+
+static void assert_kept(struct snap_store *s, bool kept, int blobs)
+{
+	struct snap_layer_info *layers = NULL;
+	size_t n = 0;
+
+	ck_assert_int_eq(snap_image_layers(s, &made, &layers, &n, NULL), 0);
+	ck_assert_uint_eq(n, 3);
+	for (size_t i = 0; i < n; i++)
+		ck_assert_int_eq(layers[i].kept, kept);
+	free(layers);
+	ck_assert_int_eq(count_entries("blobs/sha256"), blobs);
+	ck_assert_uint_eq(broken(s, 0), 0);
+	ck_assert_int_eq(count_entries("tmp"), 0);
+}
+
+/* Manifest and config alone; what we compressed ourselves is the same when it is made again. */
+START_TEST(test_without_blobs)
+{
+	struct snap_store *s cleanup_snap_store = open_store(root);
+	struct snap_pull_options opt = {.name = "x", .jobs = 3, .no_blobs = true};
+	struct snap_push_result pushed;
+	struct snap_pull_result result;
+	struct snap_gc_result gone;
+	char out[4200];
+
+	ck_assert_int_eq(snap_pull(s, layout, &opt, &result, NULL), 0);
+	ck_assert_uint_eq(result.new_layers, 3);
+	free(result.ref);
+	assert_kept(s, false, 2);
+	ck_assert_int_eq(snap_gc(s, 0, NULL, NULL, &gone, NULL), 0);
+	ck_assert_uint_eq(gone.items, 0);
+	(void)snprintf(out, sizeof(out), "oci:%s/out:u", top);
+	ck_assert_int_eq(snap_push(s, "x", out, NULL, &pushed, NULL), 0);
+	ck_assert(digest_equal(&pushed.manifest, &made));
+	ck_assert_uint_eq(pushed.recompressed, 0);
+	/* once more is nothing new; with blobs all of it is, and then they stay */
+	ck_assert_int_eq(snap_pull(s, layout, &opt, &result, NULL), 0);
+	ck_assert_uint_eq(result.new_layers, 0);
+	free(result.ref);
+	ck_assert_int_eq(pull(s, "x", &result), 0);
+	ck_assert_uint_eq(result.new_layers, 3);
+	free(result.ref);
+	assert_kept(s, true, 5);
+	ck_assert_int_eq(snap_pull(s, layout, &opt, &result, NULL), 0);
+	ck_assert_uint_eq(result.new_layers, 0);
+	free(result.ref);
+	assert_kept(s, true, 5);
 }
 END_TEST
 
@@ -520,6 +572,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 110);
 	tcase_add_test(tc, test_pull);
+	tcase_add_test(tc, test_without_blobs);
 	tcase_add_test(tc, test_snapshot_of_an_image);
 	tcase_add_test(tc, test_gc_keeps_what_is_used);
 	tcase_add_test(tc, test_fsck_finds_and_repairs);

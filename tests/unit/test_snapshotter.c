@@ -272,6 +272,8 @@ START_TEST(test_store_of_version_1)
 	ck_assert_int_eq(db_run(db, "DROP TABLE layer_uses", DB_NONE, NULL), 0);
 	ck_assert_int_eq(db_run(db, "ALTER TABLE manifest_layers DROP COLUMN whole", DB_NONE, NULL),
 			 0);
+	ck_assert_int_eq(db_run(db, "ALTER TABLE layer_blobs DROP COLUMN kept", DB_NONE, NULL), 0);
+	ck_assert_int_eq(db_run(db, "ALTER TABLE layer_blobs DROP COLUMN level", DB_NONE, NULL), 0);
 	ck_assert_int_eq(db_run(db, "PRAGMA user_version = 1", DB_NONE, NULL), 0);
 	db_close(db);
 	s = reopen(NULL);
