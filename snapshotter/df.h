@@ -13,6 +13,14 @@ struct snap_df_part {
 	uint64_t size; /* bytes on disk */
 };
 #define SNAP_DF_PARTS 6
+struct snap_df {
+	struct snap_df_part parts[SNAP_DF_PARTS];
+	uint64_t size; /* of all parts together */
+	/* Blobs that are not here, by choice (--no-blobs), while their layers are. */
+	uint64_t left_out, left_out_size;
+	/* Bytes on disk that a pull needed at most, so far, beyond what it kept. */
+	uint64_t pull_temporary;
+};
 /* Files that may come and go meanwhile; no lock is taken. */
-int snap_df(struct snap_store *store, struct snap_df_part ret[SNAP_DF_PARTS], struct err *err)
+int snap_df(struct snap_store *store, struct snap_df *ret, struct err *err)
 	__attribute__((warn_unused_result));

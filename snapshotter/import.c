@@ -387,6 +387,20 @@ static int publish_blob(struct import *im, struct work *w, const struct import_j
 			: store_publish_file(&w->tmp, "blob", path, err);
 }
 
+/* The layer was there already, of another blob: what was made of this one goes. */
+static uint64_t thrown_away(const struct work *w)
+{
+	const int files[] = {w->data, w->side, w->index};
+	uint64_t bytes = 0;
+	struct stat st;
+
+	if (faccessat(w->tmp.fd, "l", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+		return 0;
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+		bytes += fstat(files[i], &st) < 0 ? 0 : (uint64_t)st.st_blocks * 512;
+	return bytes;
+}
+
 static int bring_in(struct import *im, const struct import_job *job, struct import_layer *ret,
 		    struct err *err)
 {
@@ -443,6 +457,7 @@ static int bring_in(struct import *im, const struct import_job *job, struct impo
 		memcpy(ret->id, id, sizeof(ret->id));
 		ret->tar_size = result.tar_size;
 		ret->is_new = true;
+		ret->temporary = thrown_away(&w);
 		ret->fetched = job->layer->desc.size;
 		if (im->whole)
 			(void)snprintf(ret->whole, sizeof(ret->whole), "%s", im->whole);

@@ -26,6 +26,7 @@ struct import_layer {
 	uint64_t tar_size; /* bytes */
 	bool is_new; /* was not in the store */
 	bool is_lazy; /* ... and its contents are not yet */
+	uint64_t temporary; /* bytes that were on disk for it, and are not any more */
 	uint64_t fetched; /* bytes of the blob, or of what stands for it while it is lazy */
 	char whole[256]; /* why it came whole although it was to be lazy; or empty */
 };

@@ -153,6 +153,38 @@ static int run_workers(struct puller *p, struct err *err)
 	return p->result;
 }
 
+static int by_temporary(const void *a, const void *b)
+{
+	const struct import_layer *x = a, *y = b;
+
+	return x->temporary < y->temporary ? 1 : -(x->temporary > y->temporary);
+}
+
+/*
+ * No more than @jobs layers are under way at a time, so what goes again of all of them together is
+ * at most what the largest of them had. 'snap df' tells the most that any pull needed.
+ */
+static int note_temporary(struct snap_store *store, const struct import_layer *layers, size_t n,
+			  unsigned int jobs, uint64_t *ret, struct err *err)
+{
+	struct import_layer *sorted cleanup_free = calloc(n + 1, sizeof(*sorted));
+	uint64_t sum = 0;
+
+	if (!sorted)
+		return err_set(err, -ENOMEM, "layers");
+	memcpy(sorted, layers, n * sizeof(*sorted));
+	qsort(sorted, n, sizeof(*sorted), by_temporary);
+	for (size_t i = 0; i < n && i < jobs; i++)
+		sum += sorted[i].temporary;
+	*ret = sum;
+	if (sum == 0)
+		return 0;
+	return db_run(store->db,
+		      "INSERT INTO meta VALUES ('" STORE_PULL_TEMPORARY "', ?) ON CONFLICT (name)"
+		      " DO UPDATE SET value = max(value, excluded.value)",
+		      DB_ARGS(db_int((int64_t)sum)), err);
+}
+
 static int larger_first(const void *a, const void *b, void *image)
 {
 	const struct oci_layer_ref *layers = ((const struct oci_image *)image)->layers;
@@ -176,6 +208,7 @@ static int bring_in(struct import *im, struct oci_source *source, const struct o
 			   .offer = offer,
 			   .layers = layers,
 			   .order = order};
+	struct err why = ERR_INIT;
 	int r;
 
 	if (!layers || !order)
@@ -198,6 +231,9 @@ static int bring_in(struct import *im, struct oci_source *source, const struct o
 		ret->lazy_layers += layers[i].is_lazy;
 		ret->bytes += layers[i].fetched;
 	}
+	if (r == 0 && note_temporary(im->store, layers, image->n_layers, job_count(&p),
+				     &ret->temporary, &why) < 0)
+		log_warn("what the pull needed is not kept: %s", why.msg);
 	return r;
 }
 

@@ -46,6 +46,7 @@ struct snap_pull_result {
 	size_t lazy_layers; /* of the new ones */
 	size_t prefetch; /* lines of the list that are of its layers */
 	uint64_t bytes; /* of the new layers' blobs, or of what came of them */
+	uint64_t temporary; /* bytes on disk at a time, at most, beyond what is kept */
 };
 
 /*

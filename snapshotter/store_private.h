@@ -9,6 +9,9 @@
 #define STORE_PATH_MAX                                                                             \
 	320 /* of a path below the root: "layers/sha256/<64 hex>/index" and the like */
 
+/* Row of meta: bytes on disk that a pull needed at most beyond what it kept; none: 0. */
+#define STORE_PULL_TEMPORARY "pull_temporary"
+
 /* Layers that something counts on: gc, and who replaces one, remove no others. */
 #define STORE_NAMED_LAYERS                                                                         \
 	"SELECT layer FROM chain_layers UNION ALL SELECT layer FROM manifest_layers UNION ALL"     \

@@ -76,6 +76,8 @@ static int print_json(const struct snap_pull_result *p, double seconds, struct e
 	json_w_uint(w, p->prefetch);
 	json_w_key(w, "new_size");
 	json_w_uint(w, p->bytes);
+	json_w_key(w, "temporary");
+	json_w_uint(w, p->temporary);
 	json_w_key(w, "milliseconds");
 	json_w_uint(w, (uint64_t)(seconds * 1000));
 	json_w_end(w);

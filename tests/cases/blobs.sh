@@ -231,3 +231,30 @@ test_lazy_layers_without_blobs() {
 	snap fsck >fsck.out 2>&1 || fail "fsck: $(cat fsck.out)"
 	snap --quiet push i:1 oci:out:t
 }
+
+# What a pull needs beyond what it keeps: nothing, but for tars that are here already
+test_peak_disk_is_told() {
+	local all one
+	python3 "$LIB/mklayer.py" lay '[D("d"), F("d/a", "one" * 500000)]' '[F("d/b", "two" * 250000)]'
+	snap --json pull oci:lay:latest --name i:1 >first.json
+	is "$(jq .temporary first.json)" 0 'a first pull'
+	is "$(snap --json df | jq -c '[.pull_temporary, .left_out.count]')" '[0,0]' df
+	snap df >df.out && grep -qx 'a pull needed at most 0 B beyond what it kept' df.out || fail "$(cat df.out)"
+	! grep -q 'not kept' df.out || fail "$(cat df.out)"
+	# the same tars in other blobs
+	SNAP_ROOT=$PWD/second snap --quiet pull oci:lay:latest --name i:1 --no-blobs
+	is "$(SNAP_ROOT=$PWD/second snap --json df | jq -c '[.pull_temporary, .left_out.count]')" '[0,2]' 'df without blobs'
+	SNAP_ROOT=$PWD/second snap df >df.out && grep -q '^2 blobs of .* are not kept, their layers are$' df.out || fail "$(cat df.out)"
+	SNAP_ROOT=$PWD/second snap --quiet push i:1 oci:other:t --recompress
+	all=$(du -cB1 "$SNAP_ROOT"/layers/sha256/*/* | tail -n 1 | cut -f1)
+	one=$(du -cB1 "$(find "$SNAP_ROOT/layers" -name data -size +1000k)" | tail -n 1 | cut -f1)
+	cp -r "$SNAP_ROOT" third
+	snap --json pull oci:other:t --name i:2 --jobs 2 >again.json
+	is "$(jq .temporary again.json)" "$all" 'both layers at once'
+	is "$(snap --json df | jq .pull_temporary)" "$all" 'df tells of it'
+	SNAP_ROOT=$PWD/third snap --quiet pull oci:other:t --name i:2 --jobs 1
+	is "$(SNAP_ROOT=$PWD/third snap --json df | jq ".pull_temporary >= $one and .pull_temporary < $all")" true 'one after the other'
+	snap --quiet pull oci:lay:latest --name i:3
+	is "$(snap --json df | jq .pull_temporary)" "$all" 'the most stays'
+	is "$(files tmp)" 0 'left in tmp'
+}
