@@ -24,9 +24,9 @@
 #define BACKLOG	      64
 #define CALLS_MAX     256 /* at once; more wait in the socket's queue */
 #define IDLE_SECONDS  30
-#define AHEAD_PIECE   (1u << 20) /* bytes of a blob that one request of reading ahead is for */
+#define AHEAD_PIECE   (1u << 20) /* bytes of a blob, of the first request of reading ahead */
 #define AHEAD_WORKERS 3
-#define AHEAD_FROM    3 /* orders: reading ahead begins, and 64 MiB of tar are enough */
+#define AHEAD_FROM    2 /* orders: reading ahead begins, and 64 MiB of tar are enough */
 #define AHEAD_MAX     6
 #define LOG_MAX	      (1 << 20) /* bytes of run/fill.log, when a filler starts */
 
@@ -159,6 +159,15 @@ struct ahead {
 	struct open_layer *o;
 };
 
+/* The further ahead, the less it costs to wait for more at once; requests have their price. */
+static uint64_t ahead_piece_locked(const struct open_layer *o)
+{
+	unsigned int more = o->ahead_order > AHEAD_FROM ? o->ahead_order - AHEAD_FROM : 0;
+	uint64_t piece = (uint64_t)AHEAD_PIECE << more;
+
+	return piece < FILLER_RUN ? piece : FILLER_RUN;
+}
+
 static void *read_ahead(void *ctx)
 {
 	struct ahead *a = ctx;
@@ -173,7 +182,7 @@ static void *read_ahead(void *ctx)
 		off = o->ahead_next;
 		if (r < 0 || off >= o->ahead_end)
 			break;
-		end = lazy_layer_piece(o->layer, off, AHEAD_PIECE);
+		end = lazy_layer_piece(o->layer, off, ahead_piece_locked(o));
 		o->ahead_next = end;
 		(void)pthread_mutex_unlock(&a->f->lock);
 		/* who needs it will hear of it */
@@ -212,8 +221,8 @@ static void start_ahead_locked(struct filler *f, struct open_layer *o)
 
 /*
  * Somebody misses what is at @off. Who reads in the order of the tar, as one does who reads much,
- * gets what follows brought meanwhile, each time twice as far; who jumps gets only what he asks
- * for.
+ * gets what follows brought meanwhile, each time four times as far; who jumps gets only what he
+ * asks for.
  */
 static void plan_ahead(struct filler *f, struct open_layer *o, uint64_t off, uint64_t len)
 {
@@ -224,7 +233,7 @@ static void plan_ahead(struct filler *f, struct open_layer *o, uint64_t off, uin
 	if (!follows)
 		o->ahead_order /= 2;
 	else if (o->ahead_order < AHEAD_MAX)
-		o->ahead_order++;
+		o->ahead_order += 2;
 	if (o->ahead_order >= AHEAD_FROM) {
 		end = start + ((uint64_t)1 << (20 + o->ahead_order));
 		/* elsewhere than before, or further */

@@ -189,6 +189,10 @@ int lazy_inflate(struct lazy_layer *l, size_t i, size_t end, const char *from, s
 		if (r < 0)
 			return err_wrap(err, r, "layer %s, span %zu", l->id, i);
 		erofs_presence_set(l->present, i, true);
+		/* who waits for this one need not wait for the rest of the run */
+		(void)pthread_mutex_lock(&l->lock);
+		(void)pthread_cond_broadcast(&l->done);
+		(void)pthread_mutex_unlock(&l->lock);
 	}
 	return 0;
 }
