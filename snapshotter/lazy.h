@@ -98,7 +98,9 @@ void lazy_drop_rest(int dir);
 /* Where a lazy layer's bytes come from: text of the file `source`. */
 struct lazy_source {
 	const char *spec; /* as the pull had it, with an absolute path */
-	const struct oci_remote *remote; /* creds are not kept */
+	const char
+		*authfile; /* the same; NULL: the usual ones. Credentials themselves are not kept */
+	bool insecure;
 };
 struct oci_layer_ref;
 int lazy_source_write(int dir, const struct oci_layer_ref *layer, const struct lazy_source *s,

@@ -22,23 +22,50 @@ void lazy_offer_release(struct lazy_offer *o)
 	oci_source_close(o->own);
 	json_free(o->doc);
 	free(o->spec);
+	free(o->authfile);
 	o->own = NULL;
 	o->doc = NULL;
-	o->spec = NULL;
+	o->spec = o->authfile = NULL;
 }
 
-/* The filler works somewhere else: "oci:DIR" as it would be found from there. */
-static char *absolute_spec(const char *spec)
+/*
+ * The filler works somewhere else, and for somebody whose environment it need not have: what is at
+ * @path, as it is found from there, behind @prefix.
+ */
+static int absolute(const char *prefix, size_t len, const char *path, char **ret)
 {
-	const char *colon = strchr(spec, ':');
-	char *cwd cleanup_free = NULL, *out = NULL;
+	char *cwd cleanup_free = path[0] == '/' ? NULL : getcwd(NULL, 0);
 
-	if (!colon || strncmp(spec, "docker:", 7) == 0 || colon[1] == '/')
-		return strdup(spec);
-	cwd = getcwd(NULL, 0);
-	if (!cwd || asprintf(&out, "%.*s:%s/%s", (int)(colon - spec), spec, cwd, colon + 1) < 0)
-		return NULL;
-	return out;
+	if ((path[0] != '/' && !cwd) || asprintf(ret, "%.*s%s%s%s", (int)len, prefix,
+						 cwd ? cwd : "", cwd ? "/" : "", path) < 0) {
+		*ret = NULL;
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+/* Of "oci:DIR" the folder, of "docker://..." nothing is a path. */
+static int keep_place(struct lazy_offer *o, const struct lazy_place_of *at)
+{
+	const char *authfile = at->remote ? at->remote->authfile : NULL;
+	const char *colon = strchr(at->spec, ':');
+	bool path = colon && strncmp(at->spec, "docker:", 7) != 0;
+	int r = 0;
+
+	if (!authfile)
+		authfile = getenv("REGISTRY_AUTH_FILE");
+	if (path)
+		r = absolute(at->spec, (size_t)(colon - at->spec) + 1, colon + 1, &o->spec);
+	else
+		o->spec = strdup(at->spec);
+	if (r == 0 && authfile && authfile[0])
+		r = absolute("", 0, authfile, &o->authfile);
+	if (r < 0 || !o->spec)
+		return -ENOMEM;
+	o->where = (struct lazy_source){.spec = o->spec,
+					.authfile = o->authfile,
+					.insecure = at->remote && at->remote->insecure};
+	return 0;
 }
 
 static bool has_table(const struct oci_image *image)
@@ -73,12 +100,8 @@ int lazy_offer_open(const struct lazy_place_of *at, const struct oci_image *imag
 		r = 0;
 	if (r < 0)
 		return r;
-	ret->spec = absolute_spec(at->spec);
-	if (!ret->spec)
-		return err_set(err, -ENOMEM, "lazy index");
-	ret->where.spec = ret->spec;
-	ret->where.remote = at->remote;
-	return 0;
+	r = keep_place(ret, at);
+	return r < 0 ? err_set(err, r, "lazy index") : 0;
 }
 
 int lazy_offer_list(const struct lazy_offer *o, struct lazy_list *ret, struct err *err)

@@ -14,7 +14,7 @@ struct lazy_offer {
 	struct oci_source *own; /* owned */
 	struct json *doc; /* owned; of the artifact's manifest */
 	struct lazy_source where;
-	char *spec; /* owned */
+	char *spec, *authfile; /* owned */
 	/* Why a layer came whole after all. Any thread. */
 	void (*whole)(void *ctx, const struct digest *blob, const char *why);
 	void *ctx;

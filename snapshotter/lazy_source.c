@@ -31,9 +31,9 @@ int lazy_source_write(int dir, const struct oci_layer_ref *layer, const struct l
 	json_w_key(w, "spec");
 	json_w_string(w, s->spec);
 	json_w_key(w, "insecure");
-	json_w_bool(w, s->remote && s->remote->insecure);
+	json_w_bool(w, s->insecure);
 	json_w_key(w, "authfile");
-	json_w_string(w, s->remote ? s->remote->authfile : NULL);
+	json_w_string(w, s->authfile);
 	json_w_end(w);
 	json_w_end(w);
 	json_w_end(w);

@@ -139,6 +139,62 @@ test_registry_gone() {
 	other --quiet fsck
 	other umount k
 }
+# Its owner changes the password while a container runs: what is here keeps working, what is not comes when the file has the new one.
+test_credentials_expire() {
+	password first
+	start_registry "auth: {htpasswd: {realm: r, path: $PWD/htpasswd}}"
+	start_line
+	medium
+	credentials first
+	spec=docker://127.0.0.1:$port/t/m:2
+	snap --quiet push m:2 "docker://127.0.0.1:$reg/t/m:2" --tls-verify=false --authfile auth.json
+	snap index push m:2 "docker://127.0.0.1:$reg/t/m:2" --tls-verify=false --authfile auth.json >pushed
+	export SNAP_FILL_TIMEOUT=2
+	other --quiet pull --lazy metadata --tls-verify=false --authfile auth.json --name m:2 "$spec"
+	other prepare k m:2 >/dev/null
+	mkdir m
+	other --quiet mount k m
+	cmp m/f3 content/f3
+	password second
+	SECONDS=0
+	cat m/f15 >/dev/null 2>read.err && fail 'a file was fetched with a password that is none any more'
+	grep -q 'Input/output error' read.err || fail "$(cat read.err)"
+	[ $SECONDS -lt 30 ] || fail "an error after $SECONDS s"
+	grep -q 401 other/run/fill.log || fail "the log does not say why: $(cat other/run/fill.log)"
+	cmp m/f3 content/f3 # is here
+	credentials second
+	cmp m/f15 content/f15
+	finish
+	other umount k
+}
+# Plain gzip that nobody has made an index of: the pass that makes it reads the blobs once, and then all is here.
+test_first_pull() {
+	local all
+	start_registry
+	medium
+	start_line
+	spec=docker://127.0.0.1:$port/t/m:2
+	snap --quiet push m:2 "docker://127.0.0.1:$reg/t/m:2" --tls-verify=false
+	: >line.log
+	other pull --lazy metadata --tls-verify=false --name m:2 "$spec" 2>pull.err
+	grep -q 'fetched whole' pull.err || fail "told: $(cat pull.err)"
+	is "$(state)" complete state
+	all=$(other --json images | jq -re '.[0].size')
+	# (the manifest counts as well)
+	[ "$(all_blob_bytes)" -ge $((all - 5000)) ] && [ "$(all_blob_bytes)" -le $((all + 5000)) ] || fail "$(all_blob_bytes) bytes over the line for an image of $all"
+	other prepare k m:2 >/dev/null
+	mkdir m
+	other --quiet mount k m
+	same
+	other umount k
+	# the index is there now: others need not read it whole
+	other --quiet index push m:2 "docker://127.0.0.1:$reg/t/m:2" --tls-verify=false
+	rm -rf other
+	lazily metadata
+	[ "$(fetched)" = 0 ] || fail "$(fetched) bytes before the first read"
+	finish
+	other umount k
+}
 test_filler_killed() {
 	local n pid killed=0
 	published

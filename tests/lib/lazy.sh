@@ -13,14 +13,14 @@ filler_pid() { # of the other store
 	done
 	return 1
 }
-start_registry() { # port in $reg
+start_registry() { # [LINES]: more of its configuration; port in $reg
 	command -v docker-registry >/dev/null || skip "no docker-registry"
 	reg=$((20000 + RANDOM % 20000))
 	mkdir registry
-	printf 'version: 0.1\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: "127.0.0.1:%s"}\nlog: {level: warn}\n' \
-		"$PWD/registry" "$reg" >registry.yml
+	printf 'version: 0.1\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: "127.0.0.1:%s"}\nlog: {level: warn}\n%s\n' \
+		"$PWD/registry" "$reg" "${1:-}" >registry.yml
 	docker-registry serve registry.yml >registry.log 2>&1 &
-	within 20 curl -sf "http://127.0.0.1:$reg/v2/" -o curl.out
+	within 20 curl -s "http://127.0.0.1:$reg/v2/" -o curl.out
 }
 line() { # JSON: how the line is from now on
 	echo "$1" >control.tmp
@@ -32,7 +32,23 @@ start_line() { # port in $port
 	within 10 test -s line.log
 	port=$(head -n 1 line.log)
 }
+password() { # what the registry's htpasswd says from now on
+	python3 - "$1" >htpasswd.new <<-'PY'
+		import ctypes, sys
+		crypt = ctypes.CDLL("libcrypt.so.1").crypt
+		crypt.restype = ctypes.c_char_p
+		print("u:" + crypt(sys.argv[1].encode(), b"$2y$05$abcdefghijklmnopqrstuu").decode())
+	PY
+	mv htpasswd.new htpasswd
+}
+credentials() { # for the registry and the line to it, in auth.json
+	local auth
+	auth=$(printf 'u:%s' "$1" | base64)
+	printf '{"auths":{"127.0.0.1:%s":{"auth":"%s"},"127.0.0.1:%s":{"auth":"%s"}}}' "$port" "$auth" "$reg" "$auth" >auth.new
+	mv auth.new auth.json
+}
 blob_bytes() { awk '$1 ~ /\/blobs\// && $2 == 206 && $3 ~ /-[0-9]+$/ {n += $4} END {print n + 0}' line.log; }
+all_blob_bytes() { awk '$1 ~ /\/blobs\// {n += $4} END {print n + 0}' line.log; }
 # An image of two layers, some 20 MB, that compresses by half; its index beside it in the registry.
 medium() {
 	mkdir content
