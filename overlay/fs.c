@@ -234,6 +234,7 @@ static int fs_open(const struct ovl_config *c, struct ovl_fs **ret, struct err *
 	fs->fds = ovl_real_cache_new(fs->pins_max);
 	fs->numbers = ovl_numbers_new((unsigned int)c->n_lowers + 1, c->batch_size);
 	fs->listings = ovl_listings_new();
+	fs->hold_max = OVL_HOLD_MAX;
 	r = ovl_table_init(&fs->table);
 	if (r < 0 || !fs->fds || !fs->numbers || !fs->listings)
 		r = err_set(err, -ENOMEM, "open the overlay");

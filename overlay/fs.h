@@ -111,6 +111,7 @@ struct ovl_fs {
 
 	bool has_upper, redirect_dir, nofollow, metacopy, volatile_;
 	struct ovl_listings *listings;
+	uint64_t hold_max; /* bytes of merged index directories that a listing holds */
 	struct ovl_session_io io;
 	struct ovl_pass pass;
 	struct ovl_quota *quota; /* NULL: none */
@@ -143,6 +144,7 @@ struct ovl_fs {
 	pthread_cond_t copy_done;
 };
 
+#define OVL_HOLD_MAX (1 << 20)
 /* readdir.c: the listings that are under way: at most 64 are kept. NULL: no memory. */
 struct ovl_listings *ovl_listings_new(void);
 void ovl_listings_free(struct ovl_fs *fs, struct ovl_listings *l); /* NULL is fine */

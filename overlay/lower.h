@@ -103,7 +103,7 @@ struct ovl_layer {
 	struct ovl_obj *root;
 	struct ovl_real_cache *fds; /* borrowed */
 	unsigned int batch; /* of its inode numbers, set by the owner of the stack */
-	bool streams; /* readdir is cheap from any position, positions below 2^62 */
+	bool streams; /* readdir is cheap from any position; these are within st_size */
 	const char *override; /* directory: the xattr that may have owners and modes; NULL: none */
 	/*
 	 * directory: the prefix of the marks that lead elsewhere (redirect, metacopy) and are

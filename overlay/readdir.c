@@ -2,54 +2,59 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/strbuf.h"
+#include "overlay/held.h"
 #include "overlay/namei.h"
 #include "overlay/ops.h"
 #include "overlay/whiteout.h"
 
 /*
- * A merged directory is read as a whole when a listing starts (offset 0) and served from there:
- * offsets stay what they are, whatever happens in the directory meanwhile. A directory of one index
- * layer alone is served from the index itself.
+ * A listing shows one state of a directory, and its offsets stay what they are, whatever happens in
+ * the directory meanwhile. What may change, the upper, is read whole when it starts (offset 0), and
+ * held. So are directories as layers: a host's positions need an open fd to be good for anything
+ * (tmpfs), and the 63 bits of ext4's leave no room for which layer they are of. Held names are
+ * compact (held.h). Of index layers nothing need be held: they are read from any position, and
+ * each of their names is looked up in what is above it, held or not. The lowest of them and those
+ * that are large are read so, the others are held, which is faster when there are many.
  *
  * Requests come without handles. The offset names the listing it goes on with, and a listing is
- * kept until its end was told. One that is gone, for there are too many, is read anew.
+ * kept until its end was told. One that is gone, for there are too many, is read anew. Where
+ * nothing is held nothing is kept.
  */
 #define OFF_FIRST    2 /* 1 is behind ".", 2 behind ".." */
-#define OFF_BITS     40 /* of a position; above them the number of the listing */
+#define POS_BITS     34 /* of what is held, or of one stream */
+#define POS_MASK     ((1ULL << POS_BITS) - 1)
+#define STREAM_BITS  13 /* above them: which stream and 1; 0: what is held */
+#define STREAMS_MAX  ((1U << STREAM_BITS) - 1)
+#define OFF_BITS     (POS_BITS + STREAM_BITS) /* above them the number of the listing */
 #define OFF_MASK     ((1ULL << OFF_BITS) - 1)
 #define NUMBER_MASK  ((1ULL << (62 - OFF_BITS)) - 1)
 #define LISTINGS_MAX 64
-
-struct item {
-	size_t name; /* offset in names */
-	uint64_t number;
-	unsigned int hash;
-	unsigned char type;
-	bool whiteout;
-};
+/* Of those that nobody reads from now, beyond the newest eight. */
+#define LISTINGS_BYTES ((size_t)256 << 20)
+#define LISTINGS_MIN   8
+/* Memory that is given back to the machine, which malloc alone does not do. */
+#define TRIM_MIN ((size_t)1 << 20)
 
 struct ovl_dir {
 	struct ovl_dir *next; /* older; under listings->lock */
 	struct ovl_node *node; /* a reference */
 	uint64_t number; /* 0: has none, and is not kept */
 	bool loaded;
-	bool streams;
-	struct strbuf names; /* NUL-terminated, one behind the other */
-	struct item *items;
-	size_t n_items, cap_items;
-	size_t *slots, n_slots; /* hash of names while layers are merged: item + 1 */
+	struct ovl_held held; /* whiteouts are in it for what is below them */
+	unsigned int *streams, n_streams; /* which of the node's lowers are not held */
 };
 
 struct ovl_listings {
 	pthread_mutex_t lock;
 	struct ovl_dir *newest; /* under lock: those nobody reads from now */
 	unsigned int count; /* under lock */
+	size_t bytes; /* under lock: of memory */
 	uint64_t number; /* under lock: of the last one that got one */
 };
 
@@ -59,31 +64,35 @@ static int dir_new(struct ovl_fs *fs, struct ovl_node *n, struct ovl_dir **ret)
 
 	if (!d)
 		return -ENOMEM;
-	strbuf_init(&d->names);
+	ovl_held_init(&d->held);
 	d->node = ovl_node_ref(fs, n);
 	*ret = d;
 	return 0;
 }
 
-static void drop_items(struct ovl_dir *d)
-{
-	strbuf_reset(&d->names);
-	free(d->slots);
-	d->slots = NULL;
-	d->n_slots = 0;
-	d->n_items = 0;
-	d->loaded = false;
-}
-
 static void dir_free(struct ovl_fs *fs, struct ovl_dir *d)
 {
+	bool trims;
+
 	if (!d)
 		return;
-	drop_items(d);
-	free(d->items);
-	strbuf_release(&d->names);
+	trims = d->held.bytes >= TRIM_MIN;
+	ovl_held_release(&d->held);
+	free(d->streams);
 	ovl_node_unref(fs, d->node);
 	free(d);
+	if (trims)
+		(void)malloc_trim(0);
+}
+
+static void free_list(struct ovl_fs *fs, struct ovl_dir *d)
+{
+	while (d) {
+		struct ovl_dir *next = d->next;
+
+		dir_free(fs, d);
+		d = next;
+	}
 }
 
 struct ovl_listings *ovl_listings_new(void)
@@ -97,16 +106,22 @@ struct ovl_listings *ovl_listings_new(void)
 
 void ovl_listings_free(struct ovl_fs *fs, struct ovl_listings *l)
 {
-	struct ovl_dir *d;
-
 	if (!l)
 		return;
-	while ((d = l->newest)) {
-		l->newest = d->next;
-		dir_free(fs, d);
-	}
+	free_list(fs, l->newest);
 	pthread_mutex_destroy(&l->lock);
 	free(l);
+}
+
+/* Takes *@at out of the list. */
+static struct ovl_dir *unlink_locked(struct ovl_listings *l, struct ovl_dir **at)
+{
+	struct ovl_dir *d = *at;
+
+	*at = d->next;
+	l->count--;
+	l->bytes -= d->held.bytes;
+	return d;
 }
 
 /* Takes the listing out, so that it is this request's alone; NULL when it is not kept any more. */
@@ -117,31 +132,34 @@ static struct ovl_dir *listing_take(struct ovl_listings *l, struct ovl_node *n, 
 	pthread_mutex_lock(&l->lock);
 	for (at = &l->newest; *at && ((*at)->number != number || (*at)->node != n);)
 		at = &(*at)->next;
-	d = *at;
-	if (d) {
-		*at = d->next;
-		l->count--;
-	}
+	d = *at ? unlink_locked(l, at) : NULL;
 	pthread_mutex_unlock(&l->lock);
 	return d;
 }
 
+static bool too_many_locked(const struct ovl_listings *l)
+{
+	return l->count > LISTINGS_MAX || (l->bytes > LISTINGS_BYTES && l->count > LISTINGS_MIN);
+}
+
 static void listing_keep(struct ovl_fs *fs, struct ovl_listings *l, struct ovl_dir *d)
 {
-	struct ovl_dir **at, *old = NULL;
+	struct ovl_dir **at, *old, *gone = NULL;
 
 	pthread_mutex_lock(&l->lock);
 	d->next = l->newest;
 	l->newest = d;
-	if (++l->count > LISTINGS_MAX) {
+	l->count++;
+	l->bytes += d->held.bytes;
+	while (too_many_locked(l)) {
 		for (at = &l->newest; (*at)->next;)
 			at = &(*at)->next;
-		old = *at;
-		*at = NULL;
-		l->count--;
+		old = unlink_locked(l, at);
+		old->next = gone;
+		gone = old;
 	}
 	pthread_mutex_unlock(&l->lock);
-	dir_free(fs, old);
+	free_list(fs, gone);
 }
 
 void ovl_listings_forget(struct ovl_fs *fs, const struct ovl_node *n)
@@ -150,21 +168,17 @@ void ovl_listings_forget(struct ovl_fs *fs, const struct ovl_node *n)
 	struct ovl_dir **at, *d, *gone = NULL;
 
 	pthread_mutex_lock(&l->lock);
-	for (at = &l->newest; (d = *at);) {
-		if (d->node != n) {
-			at = &d->next;
+	for (at = &l->newest; *at;) {
+		if ((*at)->node != n) {
+			at = &(*at)->next;
 			continue;
 		}
-		*at = d->next;
+		d = unlink_locked(l, at);
 		d->next = gone;
 		gone = d;
-		l->count--;
 	}
 	pthread_mutex_unlock(&l->lock);
-	while ((d = gone)) {
-		gone = d->next;
-		dir_free(fs, d);
-	}
+	free_list(fs, gone);
 }
 
 static uint64_t listing_number(struct ovl_listings *l)
@@ -178,90 +192,27 @@ static uint64_t listing_number(struct ovl_listings *l)
 	return number;
 }
 
-static unsigned int hash_name(const char *name)
-{
-	unsigned int h = 2166136261u;
-
-	while (*name)
-		h = (h ^ (unsigned char)*name++) * 16777619u;
-	return h;
-}
-
-static int grow_slots(struct ovl_dir *d)
-{
-	size_t n = d->n_slots ? d->n_slots * 2 : 64, s;
-	size_t *slots = calloc(n, sizeof(*slots));
-
-	if (!slots)
-		return -ENOMEM;
-	for (size_t i = 0; i < d->n_items; i++) {
-		for (s = d->items[i].hash & (n - 1); slots[s]; s = (s + 1) & (n - 1))
-			;
-		slots[s] = i + 1;
-	}
-	free(d->slots);
-	d->slots = slots;
-	d->n_slots = n;
-	return 0;
-}
-
-/* Adds a name that is not there yet: the first one, from the uppermost layer, counts. */
-static int add_item(struct ovl_dir *d, const char *name, uint64_t number, unsigned int type,
-		    bool is_whiteout)
-{
-	unsigned int h = hash_name(name);
-	struct item *it;
-	size_t s, cap;
-
-	if (d->n_items * 2 >= d->n_slots && grow_slots(d) < 0)
-		return -ENOMEM;
-	for (s = h & (d->n_slots - 1); d->slots[s]; s = (s + 1) & (d->n_slots - 1)) {
-		it = &d->items[d->slots[s] - 1];
-		if (it->hash == h && strcmp(d->names.s + it->name, name) == 0)
-			return 0;
-	}
-	if (d->n_items == d->cap_items) {
-		cap = d->cap_items ? d->cap_items * 2 : 32;
-		it = reallocarray(d->items, cap, sizeof(*it));
-		if (!it)
-			return -ENOMEM;
-		d->items = it;
-		d->cap_items = cap;
-	}
-	it = &d->items[d->n_items];
-	*it = (struct item){.name = d->names.len,
-			    .number = number,
-			    .hash = h,
-			    .type = (unsigned char)type,
-			    .whiteout = is_whiteout};
-	if (strbuf_add(&d->names, name, strlen(name) + 1) < 0)
-		return -ENOMEM;
-	d->slots[s] = ++d->n_items;
-	return 0;
-}
-
 static int add_upper(struct ovl_fs *fs, struct ovl_dir *d, int fd, bool impure,
 		     const struct dirent *de)
 {
-	unsigned int type = de->d_type;
-	bool is_whiteout = false, origin;
-	uint64_t number = 0;
+	struct ovl_held_name e = {.name = de->d_name, .type = de->d_type};
 	struct stat st;
+	bool origin;
 	int r;
 
-	if (type == DT_CHR || type == DT_UNKNOWN) {
+	if (e.type == DT_CHR || e.type == DT_UNKNOWN) {
 		r = ovl_sys_stat(fd, de->d_name, &st);
 		if (r < 0)
 			return r == -ENOENT ? 0 : r;
-		type = IFTODT(st.st_mode);
-		is_whiteout = ovl_stat_is_whiteout(&st);
+		e.type = IFTODT(st.st_mode);
+		e.whiteout = ovl_stat_is_whiteout(&st);
 	}
-	r = is_whiteout ? 0
-			: ovl_upper_number(fs, impure, fd, de->d_name, de->d_ino, fs->upper_dev,
-					   &number, &origin);
+	r = e.whiteout ? 0
+		       : ovl_upper_number(fs, impure, fd, de->d_name, de->d_ino, fs->upper_dev,
+					  &e.number, &origin);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
-	return add_item(d, de->d_name, number, type, is_whiteout);
+	return ovl_held_add(&d->held, &e);
 }
 
 static int load_upper(struct ovl_fs *fs, struct ovl_dir *d)
@@ -293,56 +244,139 @@ static int load_upper(struct ovl_fs *fs, struct ovl_dir *d)
 	return r;
 }
 
+/* One of the lowers being read: what is above it decides which of its names are seen. */
 struct lower_ctx {
 	struct ovl_fs *fs;
-	struct ovl_dir *d;
-	struct ovl_layer *layer;
+	struct ovl_dir *dir;
+	unsigned int lower, stream;
+	ovl_dir_fn fn; /* NULL: they are to be held */
+	void *ctx;
 };
 
-static int add_lower(void *ctx, const struct ovl_lower_entry *e)
+/*
+ * Held is a name of a layer above @c->lower, for one of a layer below a stream is only held when
+ * that has it not.
+ */
+static int is_hidden(const struct lower_ctx *c, const char *name)
 {
-	struct lower_ctx *c = ctx;
-	uint64_t number;
-	int r = ovl_number(c->fs->numbers, c->layer->batch, e->ino, 0, &number);
+	const struct ovl_dir *d = c->dir;
 
-	return r < 0 ? r : add_item(c->d, e->name, number, e->type, e->whiteout);
+	if (ovl_held_has(&d->held, name))
+		return 1;
+	for (unsigned int k = 0; k < d->n_streams && d->streams[k] < c->lower; k++) {
+		struct ovl_found f cleanup_found = OVL_FOUND_INIT;
+		int r = ovl_lower_lookup(ovl_node_lowers(d->node)[d->streams[k]], name, &f);
+
+		if (r != -ENOENT)
+			return r == 0 ? 1 : r;
+	}
+	return 0;
+}
+
+static int lower_number(const struct lower_ctx *c, uint64_t ino, uint64_t *ret)
+{
+	const struct ovl_layer *l = ovl_node_lowers(c->dir->node)[c->lower]->layer;
+
+	return ovl_number(c->fs->numbers, l->batch, ino, 0, ret);
+}
+
+static int hold_entry(void *ctx, const struct ovl_lower_entry *e)
+{
+	const struct lower_ctx *c = ctx;
+	struct ovl_held_name held = {.name = e->name, .type = e->type, .whiteout = e->whiteout};
+	int r = is_hidden(c, e->name);
+
+	if (r != 0)
+		return r < 0 ? r : 0;
+	r = lower_number(c, e->ino, &held.number);
+	return r < 0 ? r : ovl_held_add(&c->dir->held, &held);
+}
+
+static int stream_entry(void *ctx, const struct ovl_lower_entry *e)
+{
+	const struct lower_ctx *c = ctx;
+	struct ovl_dirent de = {.name = e->name,
+				.type = e->type,
+				.next = (uint64_t)(c->stream + 1) << POS_BITS | e->next};
+	int r = e->whiteout ? 1 : e->next > POS_MASK ? -EOVERFLOW : is_hidden(c, e->name);
+
+	if (r != 0)
+		return r < 0 ? r : 0;
+	r = lower_number(c, e->ino, &de.ino);
+	de.ino += c->fs->base;
+	return r < 0 ? r : c->fn(c->ctx, &de);
+}
+
+/* Which lowers are streams: always the same ones of a node. */
+static int plan(struct ovl_fs *fs, struct ovl_dir *d)
+{
+	struct ovl_node *n = d->node;
+	uint64_t room = fs->hold_max;
+	struct stat st;
+	int r;
+
+	free(d->streams);
+	d->n_streams = 0;
+	d->streams = calloc(n->n_lowers ? n->n_lowers : 1, sizeof(*d->streams));
+	if (!d->streams)
+		return -ENOMEM;
+	for (unsigned int i = 0; i < n->n_lowers && d->n_streams < STREAMS_MAX; i++) {
+		struct ovl_obj *o = ovl_node_lowers(n)[i];
+
+		if (!o->layer->streams)
+			continue;
+		r = ovl_lower_stat(o, &st);
+		if (r < 0)
+			return r;
+		if (i + 1 == n->n_lowers || (uint64_t)st.st_size > room)
+			d->streams[d->n_streams++] = i;
+		else
+			room -= (uint64_t)st.st_size;
+	}
+	return 0;
+}
+
+static int hold_lowers(struct ovl_fs *fs, struct ovl_dir *d)
+{
+	struct lower_ctx c = {.fs = fs, .dir = d};
+	unsigned int k = 0;
+	int r = 0;
+
+	for (unsigned int i = 0; r == 0 && i < d->node->n_lowers; i++) {
+		if (d->held.count > 0)
+			r = ovl_held_index(&d->held);
+		c.lower = i;
+		if (k < d->n_streams && d->streams[k] == i)
+			k++;
+		else if (r == 0)
+			r = ovl_lower_readdir(ovl_node_lowers(d->node)[i], 0, hold_entry, &c);
+	}
+	if (d->n_streams == 0)
+		ovl_held_unindex(&d->held);
+	return r;
 }
 
 /*
- * Fills the listing; whiteouts are taken out again. @under_way: it began as a stream, and what has
- * come into the upper since then is not part of it.
+ * Makes the listing ready. @under_way: it began when nothing was held, and what has come into the
+ * upper since then is not part of it.
  */
 static int load(struct ovl_fs *fs, struct ovl_dir *d, bool under_way)
 {
-	struct ovl_node *n = d->node;
-	struct lower_ctx c = {.fs = fs, .d = d};
-	size_t kept = 0;
-	int r = 0;
+	int r;
 
-	drop_items(d);
-	d->streams = (under_way || !ovl_node_has(n, OVL_NODE_UPPER | OVL_NODE_ORPHAN)) &&
-		     n->n_lowers == 1 && n->one->layer->streams;
-	if (!d->streams && !ovl_node_has(n, OVL_NODE_ORPHAN)) {
-		if (ovl_node_has(n, OVL_NODE_UPPER))
+	if (ovl_node_has(d->node, OVL_NODE_ORPHAN)) {
+		d->loaded = true;
+		return 0;
+	}
+	r = plan(fs, d);
+	if (r == 0 && !(under_way && d->n_streams == d->node->n_lowers)) {
+		if (ovl_node_has(d->node, OVL_NODE_UPPER))
 			r = load_upper(fs, d);
-		for (unsigned int i = 0; r == 0 && i < n->n_lowers; i++) {
-			c.layer = ovl_node_lowers(n)[i]->layer;
-			r = ovl_lower_readdir(ovl_node_lowers(n)[i], 0, add_lower, &c);
-		}
+		if (r == 0)
+			r = hold_lowers(fs, d);
 	}
-	if (r < 0) {
-		drop_items(d);
-		return r;
-	}
-	for (size_t i = 0; i < d->n_items; i++)
-		if (!d->items[i].whiteout)
-			d->items[kept++] = d->items[i];
-	d->n_items = kept;
-	free(d->slots);
-	d->slots = NULL;
-	d->n_slots = 0;
-	d->loaded = true;
-	return 0;
+	d->loaded = r == 0;
+	return r;
 }
 
 static uint64_t parent_number(struct ovl_fs *fs, struct ovl_node *n)
@@ -353,34 +387,6 @@ static uint64_t parent_number(struct ovl_fs *fs, struct ovl_node *n)
 	number = n->at.parent ? n->at.parent->number : n->number;
 	pthread_rwlock_unlock(&fs->tree);
 	return number;
-}
-
-struct stream_ctx {
-	struct ovl_fs *fs;
-	struct ovl_layer *layer;
-	ovl_dir_fn fn;
-	void *ctx;
-};
-
-static int stream_entry(void *ctx, const struct ovl_lower_entry *e)
-{
-	struct stream_ctx *c = ctx;
-	struct ovl_dirent de = {.name = e->name, .type = e->type, .next = OFF_FIRST + e->next};
-	int r;
-
-	if (e->whiteout)
-		return 0;
-	r = ovl_number(c->fs->numbers, c->layer->batch, e->ino, 0, &de.ino);
-	de.ino += c->fs->base;
-	return r < 0 ? r : c->fn(c->ctx, &de);
-}
-
-static int stream(struct ovl_fs *fs, struct ovl_dir *d, uint64_t pos, ovl_dir_fn fn, void *ctx)
-{
-	struct ovl_obj *o = d->node->one;
-	struct stream_ctx c = {.fs = fs, .layer = o->layer, .fn = fn, .ctx = ctx};
-
-	return ovl_lower_readdir(o, pos, stream_entry, &c);
 }
 
 static int read_dots(struct ovl_fs *fs, struct ovl_dir *d, uint64_t off, ovl_dir_fn fn, void *ctx)
@@ -398,20 +404,40 @@ static int read_dots(struct ovl_fs *fs, struct ovl_dir *d, uint64_t off, ovl_dir
 	return r;
 }
 
+static int read_held(struct ovl_fs *fs, struct ovl_dir *d, uint64_t pos, ovl_dir_fn fn, void *ctx)
+{
+	struct ovl_held_name e;
+	int r = 0;
+
+	while (r == 0 && ovl_held_next(&d->held, &pos, &e)) {
+		struct ovl_dirent de = {.name = e.name,
+					.ino = fs->base + e.number,
+					.type = e.type,
+					.next = OFF_FIRST + pos};
+
+		if (!e.whiteout)
+			r = fn(ctx, &de);
+	}
+	return r;
+}
+
 static int read_from(struct ovl_fs *fs, struct ovl_dir *d, uint64_t off, ovl_dir_fn fn, void *ctx)
 {
-	uint64_t pos = off > OFF_FIRST ? off - OFF_FIRST : 0;
-	int r = read_dots(fs, d, off, fn, ctx);
+	struct lower_ctx c = {.fs = fs, .dir = d, .fn = fn, .ctx = ctx};
+	uint64_t stream = off >> POS_BITS, pos = off & POS_MASK;
+	int r = 0;
 
-	if (r == 0 && d->streams)
-		r = stream(fs, d, pos, fn, ctx);
-	for (size_t i = pos; r == 0 && !d->streams && i < d->n_items; i++) {
-		struct ovl_dirent de = {.name = d->names.s + d->items[i].name,
-					.ino = fs->base + d->items[i].number,
-					.type = d->items[i].type,
-					.next = OFF_FIRST + i + 1};
-
-		r = fn(ctx, &de);
+	if (stream == 0) {
+		r = read_dots(fs, d, pos, fn, ctx);
+		if (r == 0)
+			r = read_held(fs, d, pos > OFF_FIRST ? pos - OFF_FIRST : 0, fn, ctx);
+		stream = 1;
+		pos = 0;
+	}
+	for (uint64_t k = stream - 1; r == 0 && k < d->n_streams; k++, pos = 0) {
+		c.stream = (unsigned int)k;
+		c.lower = d->streams[k];
+		r = ovl_lower_readdir(ovl_node_lowers(d->node)[c.lower], pos, stream_entry, &c);
 	}
 	return r;
 }
@@ -434,6 +460,13 @@ static int numbered(void *ctx, const struct ovl_dirent *e)
 	return c->fn(c->ctx, &de);
 }
 
+/* Whether an offset says too little to go on from it. */
+static bool is_stateful(const struct ovl_dir *d)
+{
+	return d->held.count > 0 ||
+	       (!ovl_node_has(d->node, OVL_NODE_ORPHAN) && d->n_streams < d->node->n_lowers);
+}
+
 int ovl_dir_read(struct ovl_fs *fs, struct ovl_node *n, uint64_t off, ovl_dir_fn fn, void *ctx)
 {
 	struct numbered_ctx c = {.fn = fn, .ctx = ctx};
@@ -444,9 +477,9 @@ int ovl_dir_read(struct ovl_fs *fs, struct ovl_node *n, uint64_t off, ovl_dir_fn
 	if (!d)
 		r = dir_new(fs, n, &d);
 	if (r == 0 && !d->loaded)
-		r = load(fs, d, number == 0 && off > OFF_FIRST);
+		r = load(fs, d, number == 0 && off >> POS_BITS);
 	if (r == 0) {
-		if (!d->streams && !d->number)
+		if (!d->number && is_stateful(d))
 			d->number = number ? number : listing_number(fs->listings);
 		c.dir = d;
 		r = read_from(fs, d, off & OFF_MASK, numbered, &c);
