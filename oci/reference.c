@@ -116,7 +116,7 @@ bool oci_reference_tag(const char *ref, char ret[OCI_TAG_MAX + 1])
 int oci_reference_parse(const char *text, struct oci_reference *ret)
 {
 	struct oci_reference out = {.host = "docker.io"};
-	const char *slash = strchr(text, '/'), *name = text, *p;
+	const char *slash = strchr(text, '/'), *name = text, *p, *prefix;
 	size_t n;
 
 	if (strlen(text) > 1024)
@@ -130,14 +130,15 @@ int oci_reference_parse(const char *text, struct oci_reference *ret)
 	p = name;
 	while ((n = component_len(p)) > 0 && p[n] == '/')
 		p += n + 1;
-	if (n == 0 || p + n - name > 255 - (int)strlen("library/"))
+	if (n == 0)
 		return -EINVAL;
 	p += n;
-	(void)snprintf(out.name, sizeof(out.name), "%s%.*s",
-		       strcmp(out.host, "docker.io") == 0 && !memchr(name, '/', (size_t)(p - name))
-			       ? "library/"
-			       : "",
-		       (int)(p - name), name);
+	prefix = strcmp(out.host, "docker.io") == 0 && !memchr(name, '/', (size_t)(p - name))
+			 ? "library/"
+			 : "";
+	if (strlen(prefix) + (size_t)(p - name) >= sizeof(out.name))
+		return -EINVAL;
+	(void)snprintf(out.name, sizeof(out.name), "%s%.*s", prefix, (int)(p - name), name);
 	if (*p == ':') {
 		n = strcspn(++p, "@");
 		if (n == 0 || n > OCI_TAG_MAX)
