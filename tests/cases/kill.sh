@@ -2,7 +2,11 @@
 # shellcheck shell=bash
 # images
 # kill -9 at any instant: what was told as done is there, the next command works without help, nothing is left over.
-# KILL_PULLS=N: how many pulls of the small image are killed (40; 500 for a thorough run).
+# KILL_PULLS=N: how many pulls of the small image are killed (40; 500 for a thorough run), and a third as many pulls from
+# and pushes to a registry.
+
+# shellcheck source=tests/lib/lazy.sh
+. "$LIB/lazy.sh"
 
 roll() { # WHAT: seeds the instants, and says with what (KILL_SEED=N repeats them)
 	RANDOM=${KILL_SEED:-$((SECONDS + $$ * 7 + $(date +%s) % 30000))}
@@ -89,6 +93,91 @@ test_pull_debian() {
 	python3 "$LIB/mklayer.py" keep '[F("keep", "kept")]'
 	snap --quiet pull oci:keep:latest --name keep:1
 	pulls 3 "$IMAGES/DEBIAN" 9
+}
+
+stored() { # digests of the layers that are finished
+	python3 - "$SNAP_ROOT/meta.db" <<-'PY'
+		import sqlite3, sys
+		rows = sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True).execute("SELECT digest FROM layer_blobs ORDER BY digest")
+		print("\n".join(digest.removeprefix("sha256:") for digest, in rows))
+	PY
+}
+asked() { # digests of the blobs that came over the line, whole or in part
+	awk '$4 > 0 && match($1, /\/blobs\/sha256:/) {print substr($1, RSTART + RLENGTH)}' line.log | sort -u
+}
+# A pull from a registry killed at an instant: nothing that was finished is asked for again.
+test_pull_registry() {
+	roll pull_registry
+	local n=$((${KILL_PULLS:-40} / 3)) k us killed=0 kept=0 again
+	python3 "$LIB/mklayer.py" keep '[F("keep", "kept")]'
+	snap --quiet pull oci:keep:latest --name keep:1
+	small_image
+	start_registry
+	start_line
+	spec=docker://127.0.0.1:$port/t/s:1
+	skopeo --insecure-policy copy -q --dest-tls-verify=false oci:small:latest "docker://127.0.0.1:$reg/t/s:1"
+	line '{"latency": 0.05}'
+	microseconds snap pull "$spec" --tls-verify=false --name new:1
+	for ((k = 0; k < n; k++)); do
+		us=$((took * 11 / 10 * (RANDOM % 1000) / 1000))
+		snap rmi new:1 >/dev/null
+		snap --quiet gc
+		kill_after $us snap pull "$spec" --tls-verify=false --name new:1
+		case $(snap --json images | jq -r 'map(.ref) | join(" ")') in
+		'keep:1 new:1') ;;
+		keep:1)
+			[ -z "$ended" ] || fail "kill $k after $us us: it said 'done', and the image is not there: $(cat killed.out killed.err)"
+			killed=$((killed + 1))
+			;;
+		*) fail "kill $k after $us us: images: $(snap images)" ;;
+		esac
+		clean "kill $k after $us us"
+		stored >had
+		: >line.log
+		snap --quiet pull "$spec" --tls-verify=false --name new:1
+		again=$(asked | comm -12 - had)
+		[ -z "$again" ] || fail "kill $k after $us us: fetched again: $again"
+		kept=$((kept + $(wc -l <had) - 1)) # without that of keep:1
+		clean "kill $k after $us us, again"
+	done
+	echo "$n pulls killed within $((took * 11 / 10)) us: $killed not done, $kept layers of them kept"
+	[ $killed -ge $((n / 4)) ] || fail "only $killed of $n pulls were killed on their way"
+	[ "$n" -lt 10 ] || [ $kept -gt 0 ] || fail 'no pull ever kept a layer that it had finished'
+}
+# What the registry has of the repository, and what was sent to it: POST and PUT name a digest when one is finished.
+linked() { find "registry/docker/registry/v2/repositories/t/$1/_layers/sha256" -name link -printf '%h\n' 2>/dev/null | sed 's:.*/::' | sort || :; }
+sent() { sed -nE 's/.*"PUT \/v2\/t\/[^ ]*digest=sha256(:|%3A)([0-9a-f]{64}).*/\2/p' registry.log | sort; }
+# A push killed at an instant: the registry has the image or not, the store is as it was, the next push sends the rest.
+test_push_registry() {
+	roll push_registry
+	local n=$((${KILL_PULLS:-40} / 3)) k us killed=0 kept=0 twice digest
+	small_image
+	digest=$(jq -r '.manifests[0].digest' small/index.json)
+	snap --quiet pull oci:small:latest --name s:1
+	start_registry
+	microseconds snap push s:1 "docker://127.0.0.1:$reg/t/first:1" --tls-verify=false
+	for ((k = 0; k < n; k++)); do
+		us=$((took * 11 / 10 * (RANDOM % 1000) / 1000))
+		kill_after $us snap push s:1 "docker://127.0.0.1:$reg/t/r$k:1" --tls-verify=false
+		if skopeo inspect --raw --tls-verify=false "docker://127.0.0.1:$reg/t/r$k:1" >manifest 2>/dev/null; then
+			is "sha256:$(sha256sum <manifest | cut -d' ' -f1)" "$digest" "kill $k after $us us: manifest"
+		else
+			[ -z "$ended" ] || fail "kill $k after $us us: it said 'done', and the image is not there: $(cat killed.out killed.err)"
+			killed=$((killed + 1))
+		fi
+		clean "kill $k after $us us"
+		linked "r$k" >there
+		: >registry.log
+		snap --quiet push s:1 "docker://127.0.0.1:$reg/t/r$k:1" --tls-verify=false
+		twice=$(sent | comm -12 - there)
+		[ -z "$twice" ] || fail "kill $k after $us us: sent again: $twice"
+		kept=$((kept + $(wc -l <there)))
+		is "$(skopeo inspect --tls-verify=false "docker://127.0.0.1:$reg/t/r$k:1" | jq -r .Digest)" "$digest" "kill $k after $us us: pushed again"
+	done
+	echo "$n pushes killed within $((took * 11 / 10)) us: $killed not done, $kept blobs were there already"
+	[ $killed -ge $((n / 4)) ] || fail "only $killed of $n pushes were killed on their way"
+	skopeo --insecure-policy copy -q --src-tls-verify=false "docker://127.0.0.1:$reg/t/r0:1" oci:back:1
+	is "$(jq -r '.manifests[0].digest' back/index.json)" "$digest" 'what skopeo reads'
 }
 
 test_commit() {
