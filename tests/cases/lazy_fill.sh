@@ -3,7 +3,7 @@
 # images
 # How lazy images are filled: by lists of an earlier run, at a rate, from an index that was made elsewhere; and what
 # comes in between: kills, a full disk, several at once, a line that fails at random.
-# SNAP_LAZY_STEPS: steps of the random test (30); SNAP_LAZY_SEED: its seed; SNAP_LAZY_NODE=1: NODE as well as DEBIAN.
+# SNAP_LAZY_STEPS: steps of the random test (30); SNAP_LAZY_SEED: its seed.
 
 # shellcheck source=tests/lib/lazy.sh
 . "$LIB/lazy.sh"
@@ -317,21 +317,17 @@ again() { # from nothing, so that a long run does not end up with everything her
 	line '{}'
 	lazily background
 }
-test_images() {
-	image_behind_line DEBIAN python3 -c 'print(6 * 7)'
-	[ -z "${SNAP_LAZY_NODE:-}" ] || image_behind_line NODE node -v
-}
+test_debian() { image_behind_line DEBIAN python3 -c 'print(6 * 7)'; }
+test_node() { image_behind_line NODE node -v; }
 image_behind_line() { # IMAGE COMMAND...: starts, then is read to the end, over a line that fails; bytes counted
 	local image=$1 all want
 	shift
-	rm -rf registry other
-	[ -n "${reg:-}" ] || start_registry
+	start_registry
 	snap --quiet pull "oci:$IMAGES/$image:latest" --name "$image:1"
 	snap --quiet push "$image:1" "docker://127.0.0.1:$reg/t/${image,,}:1" --tls-verify=false
 	snap --quiet index push "$image:1" "docker://127.0.0.1:$reg/t/${image,,}:1" --tls-verify=false
-	[ -n "${port:-}" ] || start_line
+	start_line
 	line '{"latency": 0.01, "drop": 0.05, "corrupt": 0.02}'
-	: >line.log
 	enter "whole-$image" "$image:1" whole
 	want=$(chroot whole "$@")
 	other --quiet pull --lazy metadata --tls-verify=false --name "$image:1" "docker://127.0.0.1:$port/t/${image,,}:1"
@@ -350,5 +346,4 @@ image_behind_line() { # IMAGE COMMAND...: starts, then is read to the end, over 
 	other --quiet fsck
 	other umount "k-$image"
 	snap umount "whole-$image"
-	rm -rf other
 }
