@@ -66,6 +66,17 @@ static int redirect_on_way(char **path, size_t rest, const char *redirect)
 }
 
 /*
+ * What is in an opaque directory has nothing below, unless it came from elsewhere: so says a path
+ * from the roots (the kernel's rule). @above: for the directory that @f is in.
+ */
+static bool hides_below(const struct ovl_found *f, bool above)
+{
+	if (f->flags & OVL_FOUND_OPAQUE)
+		return true;
+	return above && !(f->redirect && f->redirect[0] == '/');
+}
+
+/*
  * Looks ->path ("/a/b": from the root of the layer) up in one layer. -ENOENT: not there, go on
  * below; a whiteout or opaque directory on the way ends the search, which @f->flags says. What
  * directories on the way say of where they are below is in ->path afterwards.
@@ -101,7 +112,7 @@ static int lookup_path(struct search *q, struct ovl_obj *root, struct ovl_found 
 		}
 		if (r < 0 || f->flags & OVL_FOUND_WHITEOUT || !*path)
 			break;
-		opaque |= f->flags & OVL_FOUND_OPAQUE;
+		opaque = hides_below(f, opaque);
 		if (f->redirect)
 			r = redirect_on_way(&q->path, strlen(path), f->redirect);
 		if (r < 0)
@@ -112,7 +123,7 @@ static int lookup_path(struct search *q, struct ovl_obj *root, struct ovl_found 
 	ovl_obj_unref(dir);
 	if (r < 0)
 		ovl_found_release(f);
-	else if (opaque)
+	else if (hides_below(f, opaque))
 		f->flags |= OVL_FOUND_OPAQUE;
 	if (r != -ENOENT || !opaque)
 		return r;

@@ -224,3 +224,18 @@ test_programs_run_from_lower_and_upper() {
 	chmod 700 mnt/low && mnt/low
 	down
 }
+
+# a directory that came to be in an opaque one by a rename, and then moved again a layer above
+test_moved_through_an_opaque_directory() {
+	local ns=trusted
+	[ "$(id -u)" = 0 ] || ns=user
+	mkdir -p low/old/d mid/o/d upper/x work mnt
+	echo in >low/old/d/f
+	setfattr -n $ns.overlay.opaque -v y mid/o
+	setfattr -n $ns.overlay.redirect -v /old/d mid/o/d
+	setfattr -n $ns.overlay.redirect -v /o/d upper/x
+	setfattr -n $ns.overlay.impure -v y upper
+	snapfs -o "lowerdir=$PWD/mid:$PWD/low,upperdir=$PWD/upper,workdir=$PWD/work,redirect_dir=on" "$PWD/mnt"
+	is "$(cat mnt/x/f)" in 'what is below the opaque directory'
+	down
+}
