@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +23,8 @@
  * writes the tar and makes the tree of what the reader tells of it. Digests are made here, of bytes
  * that the reader can no longer change: whatever becomes of it, a layer is what its digests say.
  */
-#define WRITEBACK (16u << 20) /* so much dirty data is handed to the disk at a time */
+#define WRITEBACK  (16u << 20) /* so much dirty data is handed to the disk at a time */
+#define LOOK_UP_MS 200
 
 /* A sparse member whose data is yet to come: it goes to the side file as it passes by. */
 struct sparse {
@@ -127,16 +129,34 @@ static int check_blob(struct layer_in *in, struct hash *hash, struct err *err)
 	return 0;
 }
 
+/* A source may be silent for long: whoever waits for it looks up now and then. */
+static int wait_for_blob(const struct layer_in *in, struct err *err)
+{
+	struct pollfd p = {.fd = in->job->blob_fd, .events = POLLIN};
+
+	for (;;) {
+		int n;
+
+		if (is_cancelled(in))
+			return err_msg(err, -ECANCELED, "cancelled");
+		n = in->job->cancel ? poll(&p, 1, LOOK_UP_MS) : 1;
+		if (n < 0 && errno != EINTR)
+			return err_set(err, -errno, "wait for the blob");
+		if (n > 0)
+			return 0;
+	}
+}
+
 /* One piece of the blob: counted, hashed, copied. @ret_n: 0 at the end. */
 static int read_blob(struct layer_in *in, struct hash *hash, uint8_t *chunk, size_t *ret_n,
 		     struct err *err)
 {
 	size_t want = READER_IN_SIZE;
 	ssize_t n;
-	int r;
+	int r = wait_for_blob(in, err);
 
-	if (is_cancelled(in))
-		return err_msg(err, -ECANCELED, "cancelled");
+	if (r < 0)
+		return r;
 	if (in->job->bounded && in->job->layer->desc.size - in->blob_size < want)
 		want = (size_t)(in->job->layer->desc.size - in->blob_size);
 	do

@@ -86,7 +86,7 @@ void import_end(struct import *im)
 		struct import_added *a = im->added;
 
 		im->added = a->next;
-		if (lock >= 0 && !im->named && forget_layer(im->store, a, &err) < 0)
+		if (lock >= 0 && !im->named && !im->stays && forget_layer(im->store, a, &err) < 0)
 			log_warn("layer %s stays until 'snap gc': %s", a->layer, err.msg);
 		free(a);
 	}

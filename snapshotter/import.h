@@ -38,6 +38,7 @@ struct import {
 	struct import_added *added; /* under db_lock */
 	const char *whole; /* NULL, or why nothing can be lazy although it was to be */
 	bool named;
+	bool stays; /* layers without a name do, until the next gc; set by who began it */
 	bool no_blobs; /* the tars alone are kept; set by who began it */
 };
 

@@ -20,6 +20,12 @@
 #define LAZY_JOBS 6
 #define JOBS_MAX  16 /* each layer is a pipeline of threads already */
 
+struct layer_progress {
+	_Atomic uint64_t done;
+	_Atomic int state;
+	struct timespec began; /* written before ->state says that it comes */
+};
+
 struct puller {
 	struct import *im;
 	struct oci_source *source;
@@ -32,7 +38,7 @@ struct puller {
 	pthread_mutex_t lock; /* over source, result, err and running */
 	pthread_cond_t wake;
 	_Atomic size_t next;
-	_Atomic uint64_t done;
+	struct layer_progress *progress; /* of each layer */
 	_Atomic bool cancel;
 	unsigned int running;
 	int result;
@@ -59,20 +65,26 @@ static void *pull_layers(void *ctx)
 
 	while (!p->cancel && (n = p->next++) < p->image->n_layers) {
 		size_t i = p->order[n];
+		struct layer_progress *progress = &p->progress[i];
 		struct err err = ERR_INIT;
 		struct import_job job = {
 			.layer = &p->image->layers[i],
 			.limits = p->opt->limits,
-			.progress = &p->done,
+			.progress = &progress->done,
 			.cancel = &p->cancel,
 			.open = open_blob,
 			.ctx = p,
 			.lazy = p->offer,
 		};
-		int r = import_layer(p->im, &job, &p->layers[i], &err);
+		int r;
 
-		if (r == 0)
+		(void)clock_gettime(CLOCK_MONOTONIC, &progress->began);
+		progress->state = SNAP_PULL_COMING;
+		r = import_layer(p->im, &job, &p->layers[i], &err);
+		if (r == 0) {
+			progress->state = SNAP_PULL_DONE;
 			continue;
+		}
 		(void)pthread_mutex_lock(&p->lock);
 		if (p->result == 0) { /* later ones only say that they were cancelled */
 			p->result = r;
@@ -103,7 +115,32 @@ static unsigned int job_count(const struct puller *p)
 	return (unsigned int)n;
 }
 
-static void wait_for_workers(struct puller *p, uint64_t total)
+static void tell_progress(struct puller *p, struct snap_pull_layer *layers)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	for (size_t i = 0; i < p->image->n_layers; i++) {
+		const struct layer_progress *l = &p->progress[i];
+
+		layers[i].blob = &p->image->layers[i].desc.digest;
+		layers[i].size = p->image->layers[i].desc.size;
+		layers[i].done = l->done;
+		layers[i].state = (typeof(layers[i].state))l->state;
+		layers[i].seconds = 0;
+		if (layers[i].state != SNAP_PULL_WAITING)
+			layers[i].seconds = (double)(now.tv_sec - l->began.tv_sec) +
+					    (double)(now.tv_nsec - l->began.tv_nsec) / 1e9;
+	}
+	p->opt->progress(p->opt->ctx, layers, p->image->n_layers);
+}
+
+static bool is_stopped(const struct snap_pull_options *opt)
+{
+	return opt->cancel && *opt->cancel;
+}
+
+static void wait_for_workers(struct puller *p, struct snap_pull_layer *layers)
 {
 	(void)pthread_mutex_lock(&p->lock);
 	while (p->running > 0) {
@@ -116,8 +153,10 @@ static void wait_for_workers(struct puller *p, uint64_t total)
 			until.tv_sec++;
 		}
 		(void)pthread_cond_timedwait(&p->wake, &p->lock, &until);
+		if (is_stopped(p->opt))
+			p->cancel = true;
 		if (p->opt->progress)
-			p->opt->progress(p->opt->ctx, p->done, total);
+			tell_progress(p, layers);
 	}
 	(void)pthread_mutex_unlock(&p->lock);
 }
@@ -126,11 +165,12 @@ static int run_workers(struct puller *p, struct err *err)
 {
 	pthread_t threads[JOBS_MAX];
 	unsigned int n = job_count(p), started = 0;
-	uint64_t total = 0;
+	struct snap_pull_layer *layers cleanup_free =
+		calloc(p->image->n_layers + 1, sizeof(*layers));
 	int r = 0;
 
-	for (size_t i = 0; i < p->image->n_layers; i++)
-		total += p->image->layers[i].desc.size;
+	if (!layers)
+		return err_set(err, -ENOMEM, "layers");
 	p->running = n;
 	while (started < n && r == 0) {
 		r = pthread_create(&threads[started], NULL, pull_layers, p);
@@ -143,11 +183,13 @@ static int run_workers(struct puller *p, struct err *err)
 		(void)pthread_mutex_unlock(&p->lock);
 	}
 	if (started > 0)
-		wait_for_workers(p, total);
+		wait_for_workers(p, layers);
 	for (unsigned int i = 0; i < started; i++)
 		(void)pthread_join(threads[i], NULL);
 	if (started == 0 && n > 0)
 		return err_set(err, -r, "start a thread");
+	if (is_stopped(p->opt))
+		return err_msg(err, -ECANCELED, "interrupted");
 	if (p->result < 0 && err)
 		*err = p->err;
 	return p->result;
@@ -201,17 +243,20 @@ static int bring_in(struct import *im, struct oci_source *source, const struct o
 {
 	struct import_layer *layers cleanup_free = calloc(image->n_layers + 1, sizeof(*layers));
 	size_t *order cleanup_free = calloc(image->n_layers + 1, sizeof(*order));
+	struct layer_progress *progress cleanup_free =
+		calloc(image->n_layers + 1, sizeof(*progress));
 	struct puller p = {.im = im,
 			   .source = source,
 			   .image = image,
 			   .opt = opt,
 			   .offer = offer,
 			   .layers = layers,
-			   .order = order};
+			   .order = order,
+			   .progress = progress};
 	struct err why = ERR_INIT;
 	int r;
 
-	if (!layers || !order)
+	if (!layers || !order || !progress)
 		return err_set(err, -ENOMEM, "layers");
 	for (size_t i = 0; i < image->n_layers; i++)
 		order[i] = i;
@@ -363,6 +408,7 @@ int snap_pull(struct snap_store *store, const char *source, const struct snap_pu
 	if (r == 0)
 		r = bring_in_somehow(&im, src, source, image, opt, &result, err);
 	if (r < 0) {
+		im.stays = is_stopped(opt);
 		free(result.ref);
 		return err_wrap(err, r, "pull '%s'", source);
 	}

@@ -14,6 +14,16 @@ enum snap_lazy {
 	SNAP_LAZY_PREFETCH, /* ... and what an earlier run read meanwhile */
 	SNAP_LAZY_BACKGROUND, /* ... and the rest meanwhile */
 };
+struct snap_pull_layer {
+	const struct digest *blob; /* borrowed */
+	enum {
+		SNAP_PULL_WAITING,
+		SNAP_PULL_COMING,
+		SNAP_PULL_DONE,
+	} state;
+	uint64_t done, size; /* bytes of the blob; all of it is read before it is done */
+	double seconds; /* since it began to come */
+};
 struct snap_pull_options {
 	const char *name; /* REF; NULL: the one that the source says */
 	const struct oci_platform *platform; /* NULL: this machine's */
@@ -34,9 +44,12 @@ struct snap_pull_options {
 	/* NULL, or: why a layer came whole although it was to be lazy; from any thread, one at a
 	 * time. @blob is NULL when it is so for all of them. */
 	void (*whole)(void *ctx, const struct digest *blob, const char *why);
-	/* NULL, or called now and then from one thread: bytes of blobs that are done, and of all */
-	void (*progress)(void *ctx, uint64_t done, uint64_t total);
+	/* NULL, or called now and then from one thread: how far all layers are, lowest first. */
+	void (*progress)(void *ctx, const struct snap_pull_layer *layers, size_t n);
 	void *ctx;
+	/* NULL, or: stop when it becomes true. What is half done goes, finished layers stay until
+	 * the next 'snap gc', so that a pull of the same image goes on from there. */
+	const _Atomic bool *cancel;
 };
 
 struct snap_pull_result {

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <stdlib.h>
-#include <time.h>
-#include <unistd.h>
-
 #include <string.h>
+#include <time.h>
 
 #include "snapshotter/cmd/cmd.h"
+#include "snapshotter/cmd/interrupt.h"
+#include "snapshotter/cmd/progress.h"
 #include "snapshotter/cmd/remote.h"
 #include "snapshotter/pull.h"
 
@@ -45,17 +46,6 @@ static const struct cmd_option options[] = {
 	CMD_REMOTE_OPTIONS(struct options, remote),
 	CMD_OPTIONS_END,
 };
-
-static void show_progress(void *ctx, uint64_t done, uint64_t total)
-{
-	char a[24], b[24];
-
-	(void)ctx;
-	cmd_format_size(done, a);
-	cmd_format_size(total, b);
-	(void)fprintf(stderr, isatty(STDERR_FILENO) ? "\r\033[K%s of %s" : "%s of %s\n", a, b);
-	(void)fflush(stderr);
-}
 
 static int print_json(const struct snap_pull_result *p, double seconds, struct err *err)
 {
@@ -102,11 +92,12 @@ static int print_result(struct cmd_context *c, const struct snap_pull_result *p,
 
 static void show_whole(void *ctx, const struct digest *blob, const char *why)
 {
-	(void)ctx;
+	cmd_progress_pause(ctx);
 	(void)fprintf(stderr, "%s%sfetched whole: ", blob ? blob->text : "",
 		      blob ? ": " : "all layers are ");
 	cmd_put_name(stderr, why);
 	(void)fputc('\n', stderr);
+	cmd_progress_resume(ctx);
 }
 
 static int parse_lazy(const char *text, enum snap_lazy *ret, struct err *err)
@@ -160,6 +151,7 @@ static int run(struct cmd_context *c, const void *opts, int argc, char **argv, s
 	struct oci_platform platform;
 	struct oci_remote remote;
 	struct digest expect;
+	struct cmd_progress progress = CMD_PROGRESS_INIT;
 	struct timespec start, end;
 	int r = 0;
 
@@ -179,11 +171,19 @@ static int run(struct cmd_context *c, const void *opts, int argc, char **argv, s
 	pull.limits = &limits;
 	pull.remote = &remote;
 	pull.platform = o->platform ? &platform : NULL;
-	pull.progress = c->progress ? show_progress : NULL;
+	pull.progress = c->progress ? cmd_progress_show : NULL;
+	pull.ctx = &progress;
+	pull.cancel = &cmd_interrupted;
+	cmd_interrupt_catch();
 	(void)clock_gettime(CLOCK_MONOTONIC, &start);
 	r = snap_pull(c->store, argv[0], &pull, &result, err);
-	if (c->progress && isatty(STDERR_FILENO))
-		(void)fputs("\r\033[K", stderr);
+	cmd_progress_pause(&progress);
+	cmd_progress_resume(&progress);
+	if (r == -ECANCELED && cmd_interrupted) {
+		err_hint(err, "layers that are complete stay: pull it again, and it goes on from "
+			      "there");
+		c->exit_code = cmd_interrupt_status();
+	}
 	if (r < 0)
 		return r;
 	(void)clock_gettime(CLOCK_MONOTONIC, &end);

@@ -131,6 +131,7 @@ stop_servers() {
 	servers=()
 }
 flaky() { # MODE [OTHER]: sets $port; what was asked for is in MODE.log
+	rm -f "$1.log" # an earlier one's says nothing
 	python3 "$LIB/registry.py" lay "$@" >"$1.log" 2>"$1.err" &
 	servers+=($!)
 	within 20 test -s "$1.log"
@@ -294,6 +295,100 @@ try: print(sqlite3.connect("file:" + sys.argv[1] + "/meta.db?mode=ro", uri=True)
 except sqlite3.Error: print(0)' "$SNAP_ROOT")" -ge "$1" ]
 }
 # Killed between two layers: what was there is not fetched again
+# Ctrl-C: nothing half is left, what was complete stays, and the next pull goes on from there
+interrupt() { # SIGNAL STATUS: of a pull from $port that will not end soon, once a layer is there; its words are in int.err
+	local pid status=0
+	# a shell's jobs in the background ignore SIGINT, and so would what they start
+	env --default-signal=INT snap --quiet pull "docker://127.0.0.1:$port/t/x:1" --tls-verify=false --name x:1 >int.out 2>int.err &
+	pid=$!
+	within 20 layers_known 1
+	kill "-$1" $pid
+	wait $pid 2>/dev/null || status=$?
+	is "$status" "$2" "status after $1"
+	is "$(cat int.out)" '' 'told as done'
+}
+goes_on() { # from a registry that is well
+	local small
+	is "$(snap --json images | jq -c .)" '[]' images
+	flaky plain
+	snap --json pull "docker://127.0.0.1:$port/t/x:1" --tls-verify=false --name x:1 >again.json
+	is "$(jq .new_layers again.json)" 1 'layers that were not there'
+	small=$(snap --json inspect x:1 | jq -r '.layers[1].digest')
+	[ "$1" = 0 ] || small=$(snap --json inspect x:1 | jq -r '.layers[0].digest')
+	is "$(grep -c "/blobs/$small" plain.log || :)" 0 'requests for the layer that was there'
+	is "$(ls -A "$SNAP_ROOT/tmp")" '' 'left in tmp'
+	snap --quiet fsck
+	stop_servers
+}
+slow_line() { # BYTES a second, to a registry that is well
+	flaky plain
+	echo "{\"rate\": $1}" >control
+	rm -f line.log
+	python3 "$LIB/proxy.py" "$port" control >line.log 2>line.err &
+	servers+=($!)
+	within 20 test -s line.log
+	port=$(head -n 1 line.log)
+}
+ended_well() {
+	is "$(ls -A "$SNAP_ROOT/tmp")" '' 'left in tmp by the one that was interrupted'
+	is "$(cat int.err)" "snap: pull 'docker://127.0.0.1:$port/t/x:1': interrupted (layers that are complete stay: pull it again, and it goes on from there)"
+	stop_servers
+}
+test_interrupted_download() {
+	layout
+	slow_line 30000
+	interrupt INT 130
+	ended_well
+	goes_on 0
+	snap rmi x:1 && snap --quiet gc
+	slow_line 30000
+	interrupt TERM 143
+	ended_well
+	goes_on 0
+	snap rmi x:1 && snap --quiet gc
+	flaky stall # nothing comes any more
+	interrupt INT 130
+	ended_well
+	goes_on 1
+}
+# Who cannot look ends all the same, as by the signal
+test_interrupted_while_it_waits_for_a_lock() {
+	local pid status=0
+	layout
+	snap images >images.out
+	flock --no-fork "$SNAP_ROOT/locks/gc" sleep 100 &
+	servers+=($!)
+	within 20 grep -q " FLOCK .* $! " /proc/locks
+	env --default-signal=INT snap --quiet pull oci:lay:1 --name x:1 >int.out 2>int.err &
+	pid=$!
+	within 20 grep -q -- "-> FLOCK .* $pid " /proc/locks
+	kill -INT $pid
+	wait $pid || status=$?
+	is "$status" 130 'status'
+	is "$(cat int.out int.err)" '' 'what it said'
+	stop_servers
+	snap --quiet pull oci:lay:1 --name x:1
+	is "$(ls -A "$SNAP_ROOT/tmp")" '' 'left in tmp'
+}
+# On a terminal a line for each layer under way, and one for all, none of which stays
+test_progress() {
+	layout
+	slow_line 100000
+	script -qec "snap pull docker://127.0.0.1:$port/t/x:1 --tls-verify=false --name x:1" /dev/null </dev/null >tty.out
+	grep -qP '^(\r?\e\[[0-9]+A\e\[J)?[0-9a-f]{12}  [0-9.]+ Ki?B of [0-9.]+ KiB, [0-9.]+ Ki?B/s\e\[K\r$' tty.out || fail "no line of a layer: $(cat -v tty.out)"
+	grep -qP '[01] of 2 layers, [0-9.]+ [KM]?i?B of [0-9.]+ KiB\e\[K' tty.out || fail "no line for all: $(cat -v tty.out)"
+	tail -n 2 tty.out | grep -qP '\e\[Jpulled x:1 ' || fail "no last line: $(tail -n 2 tty.out | cat -v)"
+	# as many lines up as were drawn
+	is "$(grep -oP '\e\[K\r$' tty.out | wc -l)" "$(grep -oP '\e\[[0-9]+A' tty.out | tr -cd '0-9\n' | paste -sd+ | bc)" 'lines drawn, and gone over'
+	snap rmi x:1 && snap --quiet gc
+	snap --progress pull "docker://127.0.0.1:$port/t/x:1" --tls-verify=false --name x:1 2>progress.err >pull.out
+	grep -qP '^[01] of 2 layers, [0-9.]+ [KM]?i?B of [0-9.]+ KiB$' progress.err || fail "$(cat progress.err)"
+	! grep -qP '\e' progress.err || fail "drawn on a file: $(cat -v progress.err)"
+	snap rmi x:1 && snap --quiet gc
+	snap pull "docker://127.0.0.1:$port/t/x:1" --tls-verify=false --name x:1 2>progress.err >pull.out
+	is "$(wc -l <progress.err)" 1 'lines where nobody looks'
+	stop_servers
+}
 test_killed_download() {
 	local pid
 	layout
