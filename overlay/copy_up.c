@@ -37,10 +37,10 @@ struct copy {
 	bool links; /* becomes INDEXED */
 	unsigned int protection; /* OVL_NODE_IMMUTABLE, OVL_NODE_APPEND */
 	blkcnt_t blocks; /* of the copy */
-	char temp[24];
+	char temp[OVL_TEMP_NAME];
 };
 
-void ovl_temp_name(struct ovl_fs *fs, char buf[24])
+void ovl_temp_name(struct ovl_fs *fs, char buf[OVL_TEMP_NAME])
 {
 	snprintf(buf, 24, "#%lx", atomic_fetch_add(&fs->temp, 1));
 }
@@ -610,7 +610,7 @@ static int link_name(struct ovl_fs *fs, struct ovl_node *n, struct ovl_node *par
 		     const char *name)
 {
 	cleanup_dirfd struct ovl_dirfd *d = NULL;
-	char number[24], temp[24];
+	char number[24], temp[OVL_TEMP_NAME];
 	struct stat st;
 	int r = ovl_mark_impure(fs, parent);
 

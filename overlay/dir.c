@@ -534,14 +534,15 @@ int ovl_rmdir(struct ovl_fs *fs, struct ovl_node *parent, const char *name)
 	return remove_entry(fs, parent, name, true);
 }
 
-int ovl_clear_dir(struct ovl_fs *fs, struct ovl_node *parent, const char *name, uint64_t number)
+int ovl_clear_dir(struct ovl_fs *fs, struct ovl_node *parent, const char *name, uint64_t number,
+		  char temp[OVL_TEMP_NAME])
 {
 	cleanup_dirfd struct ovl_dirfd *d = NULL;
 	struct ovl_source from;
-	char temp[24];
 	struct stat st;
 	int r = ovl_node_dirfd(fs, parent, &d);
 
+	temp[0] = '\0';
 	if (r == 0)
 		r = ovl_sys_stat(d->fd, name, &st);
 	if (r < 0)
@@ -564,6 +565,18 @@ int ovl_clear_dir(struct ovl_fs *fs, struct ovl_node *parent, const char *name, 
 		r = ovl_origin_set(fs, fs->work_fd, temp, number, 0);
 	if (r == 0)
 		r = ovl_sys_rename(fs->work_fd, temp, d->fd, name, RENAME_EXCHANGE);
-	ovl_temp_remove(fs, temp);
+	if (r < 0) {
+		ovl_temp_remove(fs, temp);
+		temp[0] = '\0';
+	}
 	return r;
+}
+
+int ovl_clear_dir_undo(struct ovl_fs *fs, struct ovl_node *parent, const char *name,
+		       const char *temp)
+{
+	cleanup_dirfd struct ovl_dirfd *d = NULL;
+	int r = ovl_node_dirfd(fs, parent, &d);
+
+	return r < 0 ? r : ovl_sys_rename(fs->work_fd, temp, d->fd, name, RENAME_EXCHANGE);
 }

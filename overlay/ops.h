@@ -100,7 +100,8 @@ int ovl_copy_up_name(struct ovl_fs *fs, struct ovl_node *n, struct ovl_node *par
 		     const char *name) OVL_MUST;
 /* With fs->tree held for writing: the link count of an INDEXED node as relative to its inode's. */
 int ovl_nlink_save_locked(struct ovl_fs *fs, struct ovl_node *n, bool relative) OVL_MUST;
-void ovl_temp_name(struct ovl_fs *fs, char buf[24]);
+#define OVL_TEMP_NAME 24
+void ovl_temp_name(struct ovl_fs *fs, char buf[OVL_TEMP_NAME]);
 /* Removes what is at @name in work/work, whatever it is. */
 void ovl_temp_remove(struct ovl_fs *fs, const char *name);
 
@@ -132,9 +133,14 @@ int ovl_check_new_name(const char *name) OVL_MUST;
  * (overlay/pin.h). */
 void ovl_removed_locked(struct ovl_fs *fs, struct ovl_node *n, struct ovl_node *parent,
 			const char *name, nlink_t upper_nlink, int pin);
-/* Makes an upper directory that has whiteouts only an empty opaque one of the same number. */
-int ovl_clear_dir(struct ovl_fs *fs, struct ovl_node *parent, const char *name,
-		  uint64_t number) OVL_MUST;
+/*
+ * Makes an upper directory that has whiteouts only an empty opaque one of the same number. What was
+ * there is work/work/@temp then, for the caller to bring back or to remove; empty when it fails.
+ */
+int ovl_clear_dir(struct ovl_fs *fs, struct ovl_node *parent, const char *name, uint64_t number,
+		  char temp[OVL_TEMP_NAME]) OVL_MUST;
+int ovl_clear_dir_undo(struct ovl_fs *fs, struct ovl_node *parent, const char *name,
+		       const char *temp) OVL_MUST;
 /* 0 or -ENOTEMPTY, by what is seen. */
 int ovl_check_empty(struct ovl_fs *fs, struct ovl_node *dir) OVL_MUST;
 

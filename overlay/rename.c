@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "overlay/namei.h"
 #include "overlay/ops.h"
 #include "overlay/pin.h"
@@ -35,6 +36,7 @@ struct side {
 struct rename {
 	struct side from, to;
 	unsigned int flags;
+	char cleared[OVL_TEMP_NAME]; /* in work/work: ->to as it was, with its whiteouts */
 };
 
 static void rename_release(struct ovl_fs *fs, struct rename *rn)
@@ -197,8 +199,9 @@ static int prepare_moved(struct ovl_fs *fs, struct side *s, const struct side *t
 }
 
 /* What will be replaced: its link count goes with it, whiteouts in it do not keep it. */
-static int prepare_replaced(struct ovl_fs *fs, struct side *s)
+static int prepare_replaced(struct ovl_fs *fs, struct rename *rn)
 {
+	struct side *s = &rn->to;
 	struct ovl_node *n = s->node;
 
 	if (!S_ISDIR(n->type)) {
@@ -207,7 +210,7 @@ static int prepare_replaced(struct ovl_fs *fs, struct side *s)
 		return 0;
 	}
 	if (ovl_node_has(n, OVL_NODE_UPPER))
-		return ovl_clear_dir(fs, s->parent, s->name, n->number);
+		return ovl_clear_dir(fs, s->parent, s->name, n->number, rn->cleared);
 	return 0;
 }
 
@@ -317,6 +320,16 @@ static int move(struct ovl_fs *fs, struct rename *rn)
 	return r;
 }
 
+/* What was cleared to be replaced goes, or is again what it was. */
+static void end_replaced(struct ovl_fs *fs, struct rename *rn, int r)
+{
+	if (!rn->cleared[0])
+		return;
+	if (r < 0 && ovl_clear_dir_undo(fs, rn->to.parent, rn->to.name, rn->cleared) < 0)
+		log_error("a directory that was not replaced has lost its whiteouts");
+	ovl_temp_remove(fs, rn->cleared);
+}
+
 int ovl_rename(struct ovl_fs *fs, struct ovl_node *parent, const char *name,
 	       struct ovl_node *to_parent, const char *to_name, unsigned int flags)
 {
@@ -351,10 +364,11 @@ int ovl_rename(struct ovl_fs *fs, struct ovl_node *parent, const char *name,
 	if (r == 0 && exchange)
 		r = prepare_moved(fs, &rn.to, &rn.from);
 	else if (r == 0 && rn.to.node)
-		r = prepare_replaced(fs, &rn.to);
+		r = prepare_replaced(fs, &rn);
 	if (r == 0)
 		r = move(fs, &rn);
 out:
+	end_replaced(fs, &rn, r);
 	rename_release(fs, &rn);
 	return r;
 }

@@ -4,11 +4,9 @@
 # Every call of an operation fails once, or is the last one: before or after, nothing between. What is
 # looked at, and how, says tests/faults/main.c.
 
-# Not right yet, so not looked at: a directory with whiteouts that is to be replaced when the replacing fails;
-# names of a lower file with links as another reader of the upper finds them, when linking them failed or was
-# killed in between.
-gaps=(--except 'rename of an upper directory over a merged one' --except 'rename of a directory over a merged one'
-	--except 'unlink of one copied name of three' --except 'truncate of a file with links')
+# Not right yet, so not looked at: names of a lower file with links as another reader of the upper finds them,
+# when linking them failed or was killed in between.
+gaps=(--except 'unlink of one copied name of three' --except 'truncate of a file with links')
 
 test_calls() { "$TOOLS/faults/faultop" --calls "${gaps[@]}" --part 0/2; }
 test_more_calls() { "$TOOLS/faults/faultop" --calls "${gaps[@]}" --part 1/2; }
