@@ -135,7 +135,8 @@ void ovl_removed_locked(struct ovl_fs *fs, struct ovl_node *n, struct ovl_node *
 			const char *name, nlink_t upper_nlink, int pin);
 /*
  * Makes an upper directory that has whiteouts only an empty opaque one of the same number. What was
- * there is work/work/@temp then, for the caller to bring back or to remove; empty when it fails.
+ * there is @temp in the work directory then, for the caller to bring back or to remove; empty when
+ * it fails.
  */
 int ovl_clear_dir(struct ovl_fs *fs, struct ovl_node *parent, const char *name, uint64_t number,
 		  char temp[OVL_TEMP_NAME]) OVL_MUST;
