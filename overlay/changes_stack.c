@@ -21,7 +21,7 @@ int ovl_stack_open(struct ovl_stack *s, const struct ovl_config *c, struct ovl_r
 		r = ovl_layer_open(c->lowers[i], fds, &s->layers[i], err);
 		if (r)
 			return r;
-		s->layers[i]->batch = (unsigned int)(c->n_lowers - 1 - i);
+		s->layers[i]->height = s->layers[i]->batch = (unsigned int)(c->n_lowers - 1 - i);
 		s->n++;
 	}
 	return 0;

@@ -56,15 +56,14 @@ void ovl_temp_remove(struct ovl_fs *fs, const char *name)
 		(void)!io_remove_tree(fs->work_fd, name);
 }
 
-static int copy_xattr(struct ovl_fs *fs, const struct ovl_source *from, const char *temp,
-		      const char *name)
+static int copy_xattr(const struct ovl_source *from, int fd, const char *to, const char *name)
 {
 	cleanup_free char *value = NULL;
 	size_t len;
 	int r = ovl_source_xattr(from, name, &value, &len);
 
 	if (r == 0)
-		r = ovl_sys_setxattr(fs->work_fd, temp, name, value, len, 0);
+		r = ovl_sys_setxattr(fd, to, name, value, len, 0);
 	/* What the upper cannot have is lost, but for what guards the file: as the kernel does it.
 	 */
 	if (r == -EOPNOTSUPP && strncmp(name, "system.posix_acl_", 17) != 0 &&
@@ -77,7 +76,7 @@ static int copy_xattr(struct ovl_fs *fs, const struct ovl_source *from, const ch
 	return r;
 }
 
-int ovl_copy_xattrs(struct ovl_fs *fs, const struct ovl_source *from, const char *temp)
+int ovl_copy_xattrs(const struct ovl_source *from, int fd, const char *to)
 {
 	cleanup_free char *names = NULL;
 	size_t len = 0;
@@ -87,7 +86,7 @@ int ovl_copy_xattrs(struct ovl_fs *fs, const struct ovl_source *from, const char
 		return r == -ENOTSUP ? 0 : r;
 	for (char *p = names; r == 0 && p < names + len; p += strlen(p) + 1)
 		if (!ovl_xattr_is_mark(p))
-			r = copy_xattr(fs, from, temp, p);
+			r = copy_xattr(from, fd, to, p);
 	return r;
 }
 
@@ -156,7 +155,7 @@ static int dress(struct ovl_fs *fs, const struct copy *c, ino_t ino)
 			      c->st.st_gid, c->st.st_mode & 07777);
 
 	if (r == 0)
-		r = ovl_copy_xattrs(fs, &c->from, c->temp);
+		r = ovl_copy_xattrs(&c->from, fs->work_fd, c->temp);
 	if (r == 0)
 		r = ovl_origin_set(fs, fs->work_fd, c->temp, c->node->number, ino);
 	if (r == 0 && c->protection)
@@ -265,7 +264,7 @@ static int place_locked(struct ovl_fs *fs, const struct copy *c, unsigned int fl
 	r = ovl_pin_temp_locked(fs, n, c->temp);
 	if (r < 0)
 		return r;
-	ovl_origins_remove(fs->numbers, n->upper_ino);
+	ovl_origins_remove(fs->numbers, fs->upper_batch, n->upper_ino);
 	return 0;
 }
 
@@ -371,7 +370,7 @@ static int copy_one(struct ovl_fs *fs, struct ovl_node *n, struct ovl_node *pare
 	if (r == 0)
 		r = place(fs, &c);
 	if (r < 0) {
-		ovl_origins_remove(fs->numbers, n->upper_ino);
+		ovl_origins_remove(fs->numbers, fs->upper_batch, n->upper_ino);
 		ovl_temp_remove(fs, c.temp);
 		ovl_quota_give(fs, reserved);
 		n->charge = 0;

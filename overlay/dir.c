@@ -329,6 +329,9 @@ static int link_locked(struct ovl_fs *fs, struct ovl_node *n, int dirfd, const c
 
 	if (r == 0 && ovl_node_has(n, OVL_NODE_INDEXED))
 		r = ovl_nlink_save_locked(fs, n, true);
+	/* Born in an upper that is a layer by now: its number is not the one of its inode here. */
+	if (r == 0 && ovl_node_has(n, OVL_NODE_KEPT))
+		r = ovl_origin_set(fs, at.fd, at.name, n->number, n->upper_ino);
 	if (r < 0)
 		return r;
 	if (!whiteout)
@@ -413,7 +416,7 @@ void ovl_removed_locked(struct ovl_fs *fs, struct ovl_node *n, struct ovl_node *
 		(void)!ovl_sys_unlink(fs->links_fd, number, 0);
 	}
 	if (upper)
-		ovl_origins_remove(fs->numbers, n->upper_ino);
+		ovl_origins_remove(fs->numbers, fs->upper_batch, n->upper_ino);
 	ovl_node_set(n, OVL_NODE_ORPHAN);
 	ovl_node_unhash(fs, n);
 	ovl_quota_unnamed(fs, n);
@@ -555,7 +558,7 @@ int ovl_clear_dir(struct ovl_fs *fs, struct ovl_node *parent, const char *name, 
 		r = ovl_set_owner(fs, fs->work_fd, temp, S_IFDIR, st.st_uid, st.st_gid,
 				  st.st_mode & 07777);
 	if (r == 0)
-		r = ovl_copy_xattrs(fs, &from, temp);
+		r = ovl_copy_xattrs(&from, fs->work_fd, temp);
 	if (r == 0)
 		r = ovl_sys_setxattr(fs->work_fd, temp, fs->mark[OVL_MARK_OPAQUE], "y", 1, 0);
 	/* Should it stay, it is the directory that it was. */

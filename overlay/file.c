@@ -18,6 +18,8 @@ struct ovl_file {
 	struct ovl_data lower; /* what it was opened on; stays open for readers under way */
 	pthread_mutex_t lock; /* one thread opens the copy */
 	atomic_int fd; /* in the upper; -1: not yet */
+	atomic_uint pushes; /* fs->pushes that ->lower and ->fd are of */
+	int flags; /* that ->fd is opened with */
 	bool writable;
 	atomic_bool
 		used; /* the kernel closes after the last answer: said so for the language, too */
@@ -56,7 +58,9 @@ int ovl_file_new(struct ovl_fs *fs, struct ovl_node *n, int fd, struct ovl_file 
 	f->node = ovl_node_ref(fs, n);
 	f->lower.fd = -1;
 	atomic_init(&f->fd, fd);
-	f->writable = fd >= 0 && (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY;
+	atomic_init(&f->pushes, fs->pushes);
+	f->flags = fd >= 0 ? fcntl(fd, F_GETFL) & FLAGS_BELOW : O_RDONLY;
+	f->writable = (f->flags & O_ACCMODE) != O_RDONLY;
 	pthread_mutex_init(&f->lock, NULL);
 	*ret = f;
 	return 0;
@@ -136,20 +140,69 @@ void ovl_close(struct ovl_fs *fs, struct ovl_file *f)
 	free(f);
 }
 
+/* After a push: what was the upper is a layer. With f->lock. */
+static int open_again_locked(struct ovl_fs *fs, struct ovl_file *f)
+{
+	struct ovl_data lower = {.fd = -1};
+	int fd = -1, r, old = atomic_load(&f->fd);
+
+	if (ovl_node_has_data(f->node))
+		r = fd = open_upper(fs, f->node, f->flags);
+	else
+		r = open_lower(fs, f->node, &lower);
+	if (r < 0)
+		return r;
+	/* Nobody else has them: no request lasts over a push, and those after it come here first.
+	 */
+	if (old >= 0)
+		(void)close(old);
+	ovl_data_release(&f->lower);
+	f->lower = lower;
+	atomic_store_explicit(&f->fd, fd, memory_order_release);
+	return 0;
+}
+
+static int follow_push(struct ovl_fs *fs, struct ovl_file *f)
+{
+	int r = 0;
+
+	if (atomic_load_explicit(&f->pushes, memory_order_acquire) == fs->pushes)
+		return 0;
+	pthread_mutex_lock(&f->lock);
+	if (atomic_load(&f->pushes) != fs->pushes)
+		r = open_again_locked(fs, f);
+	if (r == 0)
+		atomic_store_explicit(&f->pushes, fs->pushes, memory_order_release);
+	pthread_mutex_unlock(&f->lock);
+	return r;
+}
+
+/* The copy, by which the node has data. */
+static int open_copy(struct ovl_fs *fs, struct ovl_file *f)
+{
+	int fd;
+
+	pthread_mutex_lock(&f->lock);
+	fd = atomic_load(&f->fd);
+	if (fd < 0) {
+		fd = open_upper(fs, f->node, f->flags);
+		if (fd >= 0)
+			atomic_store_explicit(&f->fd, fd, memory_order_release);
+	}
+	pthread_mutex_unlock(&f->lock);
+	return fd;
+}
+
 /* The fd in the upper to read from; -1: the lower one is still right. */
 static int read_fd(struct ovl_fs *fs, struct ovl_file *f, int *ret)
 {
-	int fd = atomic_load_explicit(&f->fd, memory_order_acquire);
+	int fd, r = follow_push(fs, f);
 
+	if (r < 0)
+		return r;
+	fd = atomic_load_explicit(&f->fd, memory_order_acquire);
 	if (fd < 0 && ovl_node_has_data(f->node)) {
-		pthread_mutex_lock(&f->lock);
-		fd = atomic_load(&f->fd);
-		if (fd < 0) {
-			fd = open_upper(fs, f->node, O_RDONLY);
-			if (fd >= 0)
-				atomic_store_explicit(&f->fd, fd, memory_order_release);
-		}
-		pthread_mutex_unlock(&f->lock);
+		fd = open_copy(fs, f);
 		if (fd < 0)
 			return fd;
 	}
@@ -184,7 +237,7 @@ int ovl_read_map(struct ovl_fs *fs, struct ovl_file *f, off_t off, size_t len, s
 int ovl_write_begin(struct ovl_fs *fs, struct ovl_file *f, off_t off, size_t len,
 		    struct ovl_quota_change *ret)
 {
-	int fd = ovl_write_fd(f);
+	int fd = ovl_write_fd(fs, f);
 
 	return fd < 0 ? fd : ovl_quota_begin(fs, f->node, fd, off, len, ret);
 }
@@ -194,10 +247,17 @@ int ovl_file_fd(struct ovl_file *f)
 	return atomic_load(&f->fd);
 }
 
-int ovl_write_fd(struct ovl_file *f)
+int ovl_write_fd(struct ovl_fs *fs, struct ovl_file *f)
 {
-	int fd = f->writable ? atomic_load(&f->fd) : -EBADF;
+	int fd, r = f->writable ? follow_push(fs, f) : -EBADF;
 
+	if (r < 0)
+		return r;
+	fd = atomic_load(&f->fd);
+	if (fd < 0) {
+		r = ovl_copy_up(fs, f->node, OVL_COPY_ALL);
+		fd = r < 0 ? r : open_copy(fs, f);
+	}
 	mark_used(f);
 	return fd;
 }

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "overlay/mark.h"
 #include "overlay/ops.h"
 
 /*
@@ -17,16 +18,18 @@
  */
 #define BOTH (OVL_NODE_IMMUTABLE | OVL_NODE_APPEND)
 
+static unsigned int flags_of(uint64_t attributes)
+{
+	return (attributes & STATX_ATTR_IMMUTABLE ? (unsigned int)OVL_NODE_IMMUTABLE : 0) |
+	       (attributes & STATX_ATTR_APPEND ? (unsigned int)OVL_NODE_APPEND : 0);
+}
+
 unsigned int ovl_protection_read(struct ovl_fs *fs, int fd, const char *name)
 {
 	char value[32];
 	ssize_t n = ovl_sys_getxattr(fd, name, fs->mark[OVL_MARK_PROTATTR], value, sizeof(value));
-	unsigned int by = 0;
 
-	for (ssize_t i = 0; i < n && (value[i] == 'a' || value[i] == 'i'); i++)
-		by |= value[i] == 'a' ? (unsigned int)OVL_NODE_APPEND
-				      : (unsigned int)OVL_NODE_IMMUTABLE;
-	return by;
+	return flags_of(ovl_mark_protection(value, n > 0 ? (size_t)n : 0));
 }
 
 int ovl_protection_write(struct ovl_fs *fs, int fd, const char *name, unsigned int by)
@@ -49,13 +52,10 @@ int ovl_protection_write(struct ovl_fs *fs, int fd, const char *name, unsigned i
 unsigned int ovl_protection(struct ovl_node *n)
 {
 	const struct ovl_obj *o = ovl_node_has(n, OVL_NODE_UPPER) ? NULL : ovl_node_lowers(n)[0];
-	uint64_t have;
 
 	if (!o || !o->layer->ops->attributes)
 		return ovl_node_has(n, BOTH);
-	have = o->layer->ops->attributes(ovl_node_lowers(n)[0]);
-	return (have & STATX_ATTR_IMMUTABLE ? (unsigned int)OVL_NODE_IMMUTABLE : 0) |
-	       (have & STATX_ATTR_APPEND ? (unsigned int)OVL_NODE_APPEND : 0);
+	return flags_of(o->layer->ops->attributes(ovl_node_lowers(n)[0]));
 }
 
 int ovl_check_protected(struct ovl_node *n, unsigned int by)

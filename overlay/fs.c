@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "overlay/node.h"
 #include "overlay/ops.h"
+#include "overlay/push.h"
 #include "overlay/quota.h"
 #include "overlay/record.h"
 #include "overlay/whiteout.h"
@@ -61,6 +62,7 @@ void ovl_marks_init(struct ovl_fs *fs)
 	};
 	const char *prefix = may_trusted(fs) ? OVL_XATTR_TRUSTED : OVL_XATTR_USER;
 
+	fs->marks = prefix;
 	for (int i = 0; i < OVL_MARK_COUNT; i++)
 		snprintf(fs->mark[i], sizeof(fs->mark[i]), "%s%s", prefix, names[i]);
 	for (size_t i = 0; i < fs->n_layers; i++)
@@ -77,7 +79,8 @@ static int open_layers(struct ovl_fs *fs, const struct ovl_config *c, struct err
 
 		if (r < 0)
 			return r;
-		fs->layers[i]->batch = (unsigned int)(c->n_lowers - 1 - i);
+		fs->layers[i]->height = (unsigned int)(c->n_lowers - 1 - i);
+		fs->layers[i]->batch = ovl_fs_batch(fs, fs->layers[i]->height);
 		fs->n_layers++;
 	}
 	return 0;
@@ -158,7 +161,26 @@ static int root_stat(struct ovl_fs *fs, struct ovl_entry *e)
 	return 0;
 }
 
-/* The root merges all roots, but for what an opaque upper hides. */
+/* All roots, but for what an opaque upper hides, also when it is frozen. */
+int ovl_root_lowers(struct ovl_fs *fs, bool opaque, struct ovl_entry *e)
+{
+	if (opaque || fs->n_layers == 0)
+		return 0;
+	e->lowers = calloc(fs->n_layers, sizeof(*e->lowers));
+	if (!e->lowers)
+		return -ENOMEM;
+	for (size_t i = 0; i < fs->n_layers && !opaque; i++) {
+		struct ovl_layer *l = fs->layers[i];
+		char c = 'n';
+
+		e->lowers[e->n_lowers++] = ovl_obj_ref(l->root);
+		if (l->frozen)
+			(void)!ovl_lower_getxattr(l->root, fs->mark[OVL_MARK_OPAQUE], &c, 1);
+		opaque = c == 'y';
+	}
+	return 0;
+}
+
 static int make_root(struct ovl_fs *fs, struct err *err)
 {
 	struct ovl_entry e cleanup_entry = OVL_ENTRY_INIT;
@@ -172,13 +194,9 @@ static int make_root(struct ovl_fs *fs, struct err *err)
 		return err_msg(err, -ENOTDIR, "the root of the uppermost layer is no directory");
 	if (fs->has_upper)
 		(void)!ovl_sys_getxattr(fs->upper_fd, "", fs->mark[OVL_MARK_OPAQUE], &opaque, 1);
-	if (opaque != 'y' && fs->n_layers > 0) {
-		e.lowers = calloc(fs->n_layers, sizeof(*e.lowers));
-		if (!e.lowers)
-			return err_set(err, -ENOMEM, "read the root");
-		for (size_t i = 0; i < fs->n_layers; i++)
-			e.lowers[e.n_lowers++] = ovl_obj_ref(fs->layers[i]->root);
-	}
+	r = ovl_root_lowers(fs, opaque == 'y', &e);
+	if (r < 0)
+		return err_set(err, r, "read the root");
 	/* The same number whether there is an upper or not, and however many layers: the lowest
 	 * root's. */
 	r = 0;
@@ -220,19 +238,25 @@ static int fs_open(const struct ovl_config *c, struct ovl_fs **ret, struct err *
 	fs->owner_xattr = c->owner_xattr ? c->owner_xattr : ovl_override_needed();
 	fs->owner_always = c->owner_xattr;
 	fs->base = c->ino_batch << 32;
-	fs->upper_batch = (unsigned int)c->n_lowers;
+	fs->first_lowers = (unsigned int)(c->n_lowers - ovl_push_count(c));
+	fs->upper_batch = ovl_fs_batch(fs, c->n_lowers);
+	fs->max_batches = c->ino_batches;
+	/* Who says where they begin has others behind them. */
+	if (fs->base > 0 && fs->max_batches == 0)
+		fs->max_batches = ovl_fs_batches(fs);
 	pthread_rwlockattr_init(&attr);
 	/* Readers come all the time: without this a rename would wait for ever. No one reads twice.
 	 */
 	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
 	pthread_rwlock_init(&fs->tree, &attr);
+	pthread_rwlock_init(&fs->io.gate, &attr);
 	pthread_rwlockattr_destroy(&attr);
 	pthread_mutex_init(&fs->copy_lock, NULL);
 	pthread_mutex_init(&fs->pass.lock, NULL);
 	pthread_cond_init(&fs->copy_done, NULL);
 	fs->pins_max = (unsigned int)fds_part();
 	fs->fds = ovl_real_cache_new(fs->pins_max);
-	fs->numbers = ovl_numbers_new((unsigned int)c->n_lowers + 1, c->batch_size);
+	fs->numbers = ovl_numbers_new(fs->first_lowers + 1, c->batch_size);
 	fs->listings = ovl_listings_new();
 	fs->hold_max = OVL_HOLD_MAX;
 	r = ovl_table_init(&fs->table);
@@ -240,8 +264,14 @@ static int fs_open(const struct ovl_config *c, struct ovl_fs **ret, struct err *
 		r = err_set(err, -ENOMEM, "open the overlay");
 	if (r == 0 && !fs->has_upper && c->n_lowers == 0)
 		r = err_msg(err, -EINVAL, "no layers: lowerdir= is missing");
+	if (r == 0 && c->ino_batches > 0 && c->ino_batches < ovl_fs_batches(fs))
+		r = err_msg(err, -EINVAL,
+			    "%llu layers need more than %llu batches of inode numbers",
+			    (unsigned long long)c->n_lowers, (unsigned long long)c->ino_batches);
 	if (r == 0)
 		r = open_layers(fs, c, err);
+	for (size_t i = 0; r == 0 && i < fs->n_layers - fs->first_lowers; i++)
+		fs->layers[i]->frozen = true;
 	if (r == 0)
 		r = copy_idmaps(fs, c, err);
 	if (r == 0 && fs->has_upper)
@@ -340,6 +370,7 @@ void ovl_fs_close(struct ovl_fs *fs)
 	ovl_idmap_release(&fs->uids);
 	ovl_idmap_release(&fs->gids);
 	pthread_rwlock_destroy(&fs->tree);
+	pthread_rwlock_destroy(&fs->io.gate);
 	pthread_mutex_destroy(&fs->copy_lock);
 	pthread_mutex_destroy(&fs->pass.lock);
 	pthread_cond_destroy(&fs->copy_done);

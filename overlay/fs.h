@@ -43,6 +43,8 @@ enum ovl_node_flags {
 	OVL_NODE_NAMELESS = 1 << 10, /* ORPHAN that never had a name (O_TMPFILE): it may get one */
 	OVL_NODE_IMMUTABLE = 1 << 11, /* UPPER: chattr +i */
 	OVL_NODE_APPEND = 1 << 12, /* UPPER: chattr +a */
+	OVL_NODE_KEPT = 1 << 13, /* ORPHAN that has outlived a push: its object is what it was */
+	OVL_NODE_MOVED = 1 << 14, /* push.c, while it works: is below the new upper */
 	OVL_NODE_METACOPY = 1 << 9, /* UPPER, but its data are below still; goes away once */
 };
 
@@ -51,7 +53,8 @@ struct ovl_node {
 	struct ovl_node *hash_next; /* under table->lock */
 	uint64_t lookups; /* under table->lock: the kernel's */
 	unsigned int refs; /* under table->lock: all references; ->lookups > 0 is one */
-	bool hashed; /* under table->lock */
+	bool hashed; /* under table->lock: in the table ... */
+	bool hidden; /* under table->lock: ... and not found there any more */
 	atomic_uint flags;
 	mode_t type; /* S_IFMT part */
 	struct ovl_alias at; /* under fs->tree, as all to its aliases */
@@ -108,6 +111,10 @@ struct ovl_fs {
 	struct ovl_numbers *numbers;
 	uint64_t base; /* added to every number that is seen */
 	unsigned int upper_batch; /* of inodes that are born in the upper */
+	unsigned int first_lowers; /* layers that were below the first upper: not frozen */
+	uint64_t max_batches; /* that are ours; 0: no bound */
+	unsigned int
+		pushes; /* of this mount: what handles were opened before is not the upper now */
 
 	bool has_upper, redirect_dir, nofollow, metacopy, volatile_;
 	struct ovl_listings *listings;
@@ -126,6 +133,7 @@ struct ovl_fs {
 	bool static_nlink, no_acl, no_xattrs;
 	uid_t uid; /* who we are: what needs no chown */
 	gid_t gid;
+	const char *marks; /* static: what the names of marks begin with */
 	char mark[OVL_MARK_COUNT][48]; /* xattr names */
 	int upper_fd, work_base_fd, work_fd,
 		links_fd; /* -1 without an upper; work/work, work/links */
@@ -156,9 +164,32 @@ void ovl_fs_close(struct ovl_fs *fs); /* NULL is fine */
  * directory, if there is one.
  */
 void ovl_marks_init(struct ovl_fs *fs);
+/* The batch of the inodes of layer (or upper) @height, and how many batches are in use. */
+static inline unsigned int ovl_fs_batch(const struct ovl_fs *fs, size_t height)
+{
+	/* those of numbers given out came after the first upper's */
+	return (unsigned int)height + (height > fs->first_lowers ? 2 : 0);
+}
+static inline uint64_t ovl_fs_batches(const struct ovl_fs *fs)
+{
+	uint64_t first = (uint64_t)fs->first_lowers + 3;
+
+	return fs->upper_batch >= first ? (uint64_t)fs->upper_batch + 1 : first;
+}
+/* The lowers that the root merges; @e gets references. */
+struct ovl_entry;
+int ovl_root_lowers(struct ovl_fs *fs, bool opaque, struct ovl_entry *e) OVL_MUST;
 /* work.c: the work directory. */
 int ovl_work_open(struct ovl_fs *fs, const struct ovl_config *c, struct err *err) OVL_MUST;
 void ovl_work_close(struct ovl_fs *fs);
+/*
+ * The directories, empty by now, of another upper of @fs: @ret gets the four fds and is good for
+ * nothing else. Ends with ovl_work_undo(), which leaves the work directory empty, or with the fds
+ * being taken. -EXDEV: not on the file system of the upper that there is.
+ */
+int ovl_work_open_new(const struct ovl_fs *fs, const char *upper, const char *work,
+		      struct ovl_fs *ret, struct err *err) OVL_MUST;
+void ovl_work_undo(struct ovl_fs *fs);
 
 static inline unsigned int ovl_node_has(const struct ovl_node *n, unsigned int flags)
 {
@@ -177,7 +208,7 @@ static inline bool ovl_node_has_data(const struct ovl_node *n)
 {
 	return ovl_node_has(n, OVL_NODE_UPPER | OVL_NODE_METACOPY) == OVL_NODE_UPPER;
 }
-/* n_lowers of them, borrowed. They never change. */
+/* n_lowers of them, borrowed. They change in a push alone (overlay/push.h). */
 static inline struct ovl_obj **ovl_node_lowers(struct ovl_node *n)
 {
 	return n->n_lowers > 1 ? n->many : &n->one;

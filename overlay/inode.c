@@ -166,7 +166,7 @@ static int set_size(struct ovl_fs *fs, struct ovl_node *n, off_t size, struct ov
 	struct ovl_quota_change change = OVL_QUOTA_CHANGE_INIT;
 	struct ovl_at at cleanup_at = OVL_AT_INIT;
 	cleanup_close int own = -1;
-	int r, fd = file ? ovl_write_fd(file) : -EBADF;
+	int r, fd = file ? ovl_write_fd(fs, file) : -EBADF;
 
 	if (fd < 0) {
 		pthread_rwlock_rdlock(&fs->tree);

@@ -69,7 +69,7 @@ int ovl_layer_open(const char *path, struct ovl_real_cache *fds, struct ovl_laye
 		return err_set(err, -ENOMEM, "open lower layer '%s'", path);
 	}
 	l->fds = fds;
-	l->fd = -1;
+	l->fd = l->lock_fd = -1;
 	if (S_ISDIR(st.st_mode)) {
 		r = ovl_layer_open_dir(fd, l, err);
 	} else if (S_ISREG(st.st_mode)) {

@@ -50,6 +50,7 @@ struct ovl_found {
 	struct stat st; /* st_ino: the layer's own number; st_nlink as in the layer */
 	char *redirect; /* owned; where lower layers have this directory, or this file's data;
 			   NULL: under the same name */
+	uint64_t origin; /* ->frozen layer: the number that it was given; 0: none */
 	unsigned int flags;
 };
 #define OVL_FOUND_INIT                                                                             \
@@ -63,6 +64,7 @@ struct ovl_lower_entry {
 	const char *name; /* NUL-terminated */
 	uint64_t ino; /* the layer's own number */
 	uint64_t next; /* position behind the entry */
+	uint64_t origin; /* as in struct ovl_found */
 	unsigned int type; /* DT_ */
 	bool whiteout; /* the name is hidden in lower layers */
 };
@@ -102,8 +104,15 @@ struct ovl_layer {
 	const struct ovl_layer_ops *ops;
 	struct ovl_obj *root;
 	struct ovl_real_cache *fds; /* borrowed */
-	unsigned int batch; /* of its inode numbers, set by the owner of the stack */
-	bool streams; /* readdir is cheap from any position; these are within st_size */
+	unsigned int height; /* layers below it, set by the owner of the stack */
+	unsigned int batch; /* of its inode numbers, the same */
+	/*
+	 * directory: the upper of this very overlay until another was put on top (overlay/push.h):
+	 * what its marks say of numbers and protection is believed. Set by the owner.
+	 */
+	bool frozen;
+	int lock_fd; /* directory: holds a lock as long as the layer is open; -1: none */
+	bool streams; /* readdir is cheap from any position, these are within st_size */
 	const char *override; /* directory: the xattr that may have owners and modes; NULL: none */
 	/*
 	 * directory: the prefix of the marks that lead elsewhere (redirect, metacopy) and are

@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "overlay/lower.h"
+#include "overlay/mark.h"
 #include "overlay/whiteout.h"
 
 /* A directory as a layer, with the marks of the kernel's overlayfs, of the layer (AUFS) form and of
@@ -110,6 +111,44 @@ static int read_file_marks(const struct ovl_layer *l, int fd, const char *name, 
 	return read_redirect(l, fd, name, f);
 }
 
+/* A mark of one letter, "y". */
+static bool has_mark(const struct ovl_layer *l, int fd, const char *name, const char *mark)
+{
+	char xattr[64], value;
+
+	snprintf(xattr, sizeof(xattr), "%s%s", l->marks, mark);
+	return ovl_sys_getxattr(fd, name, xattr, &value, 1) == 1 && value == 'y';
+}
+
+/* The number that an object of a frozen layer was given when it was copied up; 0: none. */
+static int read_origin(const struct ovl_layer *l, int fd, const char *name, uint64_t *ret)
+{
+	char xattr[64], value[24];
+	ssize_t n;
+
+	snprintf(xattr, sizeof(xattr), "%ssnap.origin", l->marks);
+	n = ovl_sys_getxattr(fd, name, xattr, value, sizeof(value));
+	if (n < 0)
+		return n == -ENODATA || n == -ENOTSUP || n == -ERANGE ? 0 : (int)n;
+	if (ovl_mark_number(value, (size_t)n, ret) < 0)
+		*ret = 0;
+	return 0;
+}
+
+/* Of a frozen layer: names that the union has besides those in here (overlay/push_links.c). */
+static void read_nlink(const struct ovl_layer *l, int fd, const char *name, struct stat *st)
+{
+	char xattr[64], value[24];
+	ssize_t n;
+
+	if (!l->frozen || S_ISDIR(st->st_mode))
+		return;
+	snprintf(xattr, sizeof(xattr), "%ssnap.nlink", l->marks);
+	n = ovl_sys_getxattr(fd, name, xattr, value, sizeof(value));
+	if (n > 0)
+		st->st_nlink = (nlink_t)ovl_mark_nlink(value, (size_t)n, st->st_nlink);
+}
+
 static int dir_lookup(struct ovl_obj *dir, const char *name, struct ovl_found *ret)
 {
 	struct ovl_found f cleanup_found = OVL_FOUND_INIT;
@@ -140,6 +179,15 @@ static int dir_lookup(struct ovl_obj *dir, const char *name, struct ovl_found *r
 			r = read_file_marks(dir->layer, d->fd, name, &f);
 		if (r < 0)
 			return r;
+		if (dir->layer->frozen)
+			r = read_origin(dir->layer, d->fd, name, &f.origin);
+		if (r < 0)
+			return r;
+		/* As it was when this was an upper: in a pure directory nothing has one. */
+		if (f.origin > 0 && !has_mark(dir->layer, d->fd, "", "impure"))
+			f.origin = 0;
+		if (f.origin > 0)
+			read_nlink(dir->layer, d->fd, name, &f.st);
 		ovl_override_read(d->fd, name, dir->layer->override, &f.st);
 		o = ovl_obj_new(dir->layer);
 		if (!o)
@@ -164,8 +212,10 @@ static int dir_stat(struct ovl_obj *o, struct stat *ret)
 
 	if (r == 0)
 		r = ovl_sys_stat(d->fd, name, ret);
-	if (r == 0)
+	if (r == 0) {
+		read_nlink(o->layer, d->fd, name, ret);
 		ovl_override_read(d->fd, name, o->layer->override, ret);
+	}
 	return r;
 }
 
@@ -187,12 +237,15 @@ static int open_dir(struct ovl_obj *dir, DIR **ret)
 	return r;
 }
 
-static int emit(int fd, const struct dirent *de, ovl_lower_dir_fn fn, void *ctx)
+/* @impure: of a frozen layer, entries may have an origin. */
+static int emit(const struct ovl_layer *l, bool impure, int fd, const struct dirent *de,
+		ovl_lower_dir_fn fn, void *ctx)
 {
 	struct ovl_lower_entry e = {.name = de->d_name, .ino = de->d_ino, .type = de->d_type};
 	const char *hidden;
 	size_t hidden_len;
 	struct stat st;
+	int r = 0;
 
 	switch (ovl_wh_classify(de->d_name, strlen(de->d_name), &hidden, &hidden_len)) {
 	case OVL_WH_FILE:
@@ -215,25 +268,31 @@ static int emit(int fd, const struct dirent *de, ovl_lower_dir_fn fn, void *ctx)
 		e.whiteout = ovl_stat_is_whiteout(&st);
 		e.type = IFTODT(st.st_mode);
 	}
-	return fn(ctx, &e);
+	if (impure && !e.whiteout)
+		r = read_origin(l, fd, e.name, &e.origin);
+	return r < 0 ? r : fn(ctx, &e);
 }
 
 static int dir_readdir(struct ovl_obj *dir, uint64_t pos, ovl_lower_dir_fn fn, void *ctx)
 {
+	const struct ovl_layer *l = dir->layer;
 	cleanup_closedir DIR *d = NULL;
 	struct dirent *de;
+	bool impure = false;
 	int r;
 
 	if (pos != 0)
 		return -EINVAL;
 	r = open_dir(dir, &d);
+	if (r == 0 && l->frozen)
+		impure = has_mark(l, dirfd(d), "", "impure");
 	while (r == 0) {
 		errno = 0;
 		de = readdir(d);
 		if (!de)
 			return -errno;
 		if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0)
-			r = emit(dirfd(d), de, fn, ctx);
+			r = emit(l, impure, dirfd(d), de, fn, ctx);
 	}
 	return r;
 }
@@ -304,8 +363,18 @@ static uint64_t dir_attributes(struct ovl_obj *o)
 {
 	cleanup_dirfd struct ovl_dirfd *d = NULL;
 	const char *name;
+	char xattr[64], value[32];
+	uint64_t have;
+	ssize_t n;
 
-	return obj_at(o, &d, &name) == 0 ? ovl_sys_attributes(d->fd, name) : 0;
+	if (obj_at(o, &d, &name) < 0)
+		return 0;
+	have = ovl_sys_attributes(d->fd, name);
+	if (!o->layer->frozen)
+		return have;
+	snprintf(xattr, sizeof(xattr), "%sprotattr", o->layer->marks);
+	n = ovl_sys_getxattr(d->fd, name, xattr, value, sizeof(value));
+	return have | ovl_mark_protection(value, n > 0 ? (size_t)n : 0);
 }
 
 static int dir_statvfs(struct ovl_layer *l, struct statvfs *ret)
@@ -333,6 +402,8 @@ static void dir_close(struct ovl_layer *l)
 {
 	if (l->fd >= 0)
 		(void)close(l->fd);
+	if (l->lock_fd >= 0)
+		(void)close(l->lock_fd);
 }
 
 static const struct ovl_layer_ops dir_ops = {

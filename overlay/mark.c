@@ -2,10 +2,12 @@
 #include "overlay/mark.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define NAME_MAX_BYTES 255
 
@@ -70,6 +72,15 @@ int ovl_mark_place(const char *text, size_t len, struct ovl_place *ret)
 	*ret = (struct ovl_place){
 		.batch = (unsigned int)batch, .foreign = (dev_t)foreign, .ino = number};
 	return 0;
+}
+
+uint64_t ovl_mark_protection(const char *text, size_t len)
+{
+	uint64_t by = 0;
+
+	for (size_t i = 0; i < len && (text[i] == 'a' || text[i] == 'i'); i++)
+		by |= text[i] == 'a' ? STATX_ATTR_APPEND : STATX_ATTR_IMMUTABLE;
+	return by;
 }
 
 bool ovl_mark_is_name(const char *s, size_t len)

@@ -31,6 +31,12 @@ struct ovl_place {
 int ovl_mark_place(const char *text, size_t len, struct ovl_place *ret)
 	__attribute__((warn_unused_result));
 
+/*
+ * By what a file is protected: "a", "i" or both, as STATX_ATTR_APPEND and STATX_ATTR_IMMUTABLE;
+ * what stands behind them is ignored.
+ */
+uint64_t ovl_mark_protection(const char *text, size_t len);
+
 /* One component of a path: not empty, no "/", not "." and "..", at most 255 bytes. */
 bool ovl_mark_is_name(const char *s, size_t len);
 /*

@@ -24,8 +24,7 @@ int ovl_origin_get(struct ovl_fs *fs, int fd, const char *name, uint64_t *ret)
 	if (n < 0)
 		return n == -ENOTSUP || n == -ERANGE ? -ENODATA : (int)n;
 	/* Only numbers of our own batches: anything else is not ours to believe. */
-	if (ovl_mark_number(buf, (size_t)n, &number) < 0 ||
-	    number >> 32 > fs->upper_batch + OVL_DYNAMIC_BATCHES)
+	if (ovl_mark_number(buf, (size_t)n, &number) < 0 || number >> 32 >= ovl_fs_batches(fs))
 		return -ENODATA;
 	*ret = number;
 	return 0;
@@ -44,7 +43,9 @@ int ovl_origin_set(struct ovl_fs *fs, int fd, const char *name, uint64_t number,
 	 * user.* cannot be on symlinks and special files: then we remember it, for the kernel knows
 	 * the node by this number. At the next mount it is another one, nothing else.
 	 */
-	return r == -EPERM || r == -EOPNOTSUPP ? ovl_origins_add(fs->numbers, ino, number) : r;
+	return r == -EPERM || r == -EOPNOTSUPP
+		       ? ovl_origins_add(fs->numbers, fs->upper_batch, ino, number)
+		       : r;
 }
 
 int ovl_nlink_get(struct ovl_fs *fs, int fd, const char *name, nlink_t real)
@@ -103,7 +104,7 @@ int ovl_upper_number(struct ovl_fs *fs, bool impure, int fd, const char *name, i
 	/* Not read is not the same as not there: another number would be another file. */
 	if (r < 0 && r != -ENODATA)
 		return r;
-	if (r == 0 || (here && ovl_origins_find(fs->numbers, ino, ret))) {
+	if (r == 0 || (here && ovl_origins_find(fs->numbers, fs->upper_batch, ino, ret))) {
 		*ret_origin = true;
 		return 0;
 	}
@@ -111,11 +112,18 @@ int ovl_upper_number(struct ovl_fs *fs, bool impure, int fd, const char *name, i
 	return ovl_number(fs->numbers, fs->upper_batch, ino, here ? 0 : dev, ret);
 }
 
-static int lower_number(struct ovl_fs *fs, const struct ovl_layer *l, const struct stat *st,
-			uint64_t *ret)
+int ovl_below_number(struct ovl_fs *fs, const struct ovl_layer *l, uint64_t ino, dev_t dev,
+		     uint64_t origin, uint64_t *ret)
 {
-	return ovl_number(fs->numbers, l->batch, st->st_ino,
-			  l->image || st->st_dev == l->dev ? 0 : st->st_dev, ret);
+	dev_t foreign = l->image || dev == l->dev ? 0 : dev;
+
+	if (l->frozen && !foreign && ovl_origins_find(fs->numbers, l->batch, ino, ret))
+		return 0;
+	if (origin > 0 && origin >> 32 < ovl_fs_batches(fs)) {
+		*ret = origin;
+		return 0;
+	}
+	return ovl_number(fs->numbers, l->batch, ino, foreign, ret);
 }
 
 /* The lower part of an entry; of one that is in the upper what that leaves them to say. */
@@ -132,7 +140,8 @@ static int resolve_lowers(struct ovl_fs *fs, struct ovl_node *parent, const char
 	if (!e->found) {
 		e->found = true;
 		e->st = b.st;
-		r = lower_number(fs, b.set.objs[0]->layer, &b.st, &e->number);
+		r = ovl_below_number(fs, b.set.objs[0]->layer, b.st.st_ino, b.st.st_dev, b.origin,
+				     &e->number);
 		if (r < 0)
 			return r;
 	}

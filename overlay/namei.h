@@ -25,5 +25,11 @@ int ovl_origin_set(struct ovl_fs *fs, int fd, const char *name, uint64_t number,
 /* The number of an upper object by its stat, origin and place. @ret_origin: it has an origin. */
 int ovl_upper_number(struct ovl_fs *fs, bool impure, int fd, const char *name, ino_t ino, dev_t dev,
 		     uint64_t *ret, bool *ret_origin) OVL_MUST;
+/*
+ * The number of an object of layer @l by its stat and what the layer says of its origin (0:
+ * nothing).
+ */
+int ovl_below_number(struct ovl_fs *fs, const struct ovl_layer *l, uint64_t ino, dev_t dev,
+		     uint64_t origin, uint64_t *ret) OVL_MUST;
 /* Names in the union of a copied-up hard link, whose inode has @real names. */
 int ovl_nlink_get(struct ovl_fs *fs, int fd, const char *name, nlink_t real);

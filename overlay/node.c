@@ -76,7 +76,7 @@ static struct ovl_node *table_find_locked(struct ovl_table *t, uint64_t number)
 {
 	struct ovl_node *n = *bucket_of(t, number);
 
-	while (n && n->number != number)
+	while (n && (n->hidden || n->number != number))
 		n = n->hash_next;
 	return n;
 }
@@ -144,7 +144,7 @@ void ovl_node_looked_up(struct ovl_fs *fs, struct ovl_node *n)
 void ovl_node_unhash(struct ovl_fs *fs, struct ovl_node *n)
 {
 	pthread_mutex_lock(&fs->table.lock);
-	table_remove_locked(&fs->table, n);
+	n->hidden = true;
 	pthread_mutex_unlock(&fs->table.lock);
 }
 

@@ -103,6 +103,9 @@ int ovl_number_fresh(struct ovl_numbers *m, uint64_t *ret) OVL_MUST;
 int ovl_numbers_keep(struct ovl_numbers *m, int work_fd, bool sync) OVL_MUST;
 /* Before @number is written to the upper or to work: work/numbers says so first. */
 int ovl_number_written(struct ovl_numbers *m, uint64_t number) OVL_MUST;
+/* Another work directory takes work/numbers over: first what it says, then what follows. */
+int ovl_numbers_copy(struct ovl_numbers *m, int work_fd) OVL_MUST;
+void ovl_numbers_move(struct ovl_numbers *m, int work_fd);
 bool ovl_number_is_dynamic(const struct ovl_numbers *m, uint64_t number);
 /* What an earlier mount gave to a host inode, for ovl_number(). */
 int ovl_number_restore(struct ovl_numbers *m, unsigned int batch, uint64_t ino, dev_t foreign,
@@ -111,10 +114,14 @@ int ovl_number_restore(struct ovl_numbers *m, unsigned int batch, uint64_t ino, 
 int ovl_links_add(struct ovl_numbers *m, uint64_t number, uint64_t host_ino) OVL_MUST;
 uint64_t ovl_links_find(struct ovl_numbers *m, uint64_t number);
 void ovl_links_remove(struct ovl_numbers *m, uint64_t number);
+/* The numbers of all of them, malloc. */
+int ovl_links_list(struct ovl_numbers *m, uint64_t **ret, size_t *ret_n) OVL_MUST;
 /*
  * Copies that cannot have an origin mark (symlinks and special files, where marks are user.*): the
- * number of host inode @host_ino of the upper, from its copy-up until it is gone.
+ * number of host inode @host_ino of the upper whose batch is @batch, from its copy-up until it is
+ * gone.
  */
-int ovl_origins_add(struct ovl_numbers *m, uint64_t host_ino, uint64_t number) OVL_MUST;
-bool ovl_origins_find(struct ovl_numbers *m, uint64_t host_ino, uint64_t *ret);
-void ovl_origins_remove(struct ovl_numbers *m, uint64_t host_ino);
+int ovl_origins_add(struct ovl_numbers *m, unsigned int batch, uint64_t host_ino,
+		    uint64_t number) OVL_MUST;
+bool ovl_origins_find(struct ovl_numbers *m, unsigned int batch, uint64_t host_ino, uint64_t *ret);
+void ovl_origins_remove(struct ovl_numbers *m, unsigned int batch, uint64_t host_ino);

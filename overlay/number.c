@@ -172,9 +172,9 @@ int ovl_numbers_keep(struct ovl_numbers *m, int work_fd, bool sync)
 	return 0;
 }
 
-static int write_kept(const struct ovl_numbers *m, uint64_t kept)
+static int write_kept(const struct ovl_numbers *m, int work_fd, uint64_t kept)
 {
-	cleanup_close int fd = ovl_sys_open(m->work_fd, NUMBERS, O_WRONLY | O_CREAT, 0600);
+	cleanup_close int fd = ovl_sys_open(work_fd, NUMBERS, O_WRONLY | O_CREAT, 0600);
 	char text[21];
 
 	if (fd < 0)
@@ -192,12 +192,22 @@ int ovl_number_written(struct ovl_numbers *m, uint64_t number)
 
 	pthread_mutex_lock(&m->lock);
 	if (m->work_fd >= 0 && number >= m->kept && number < m->end) {
-		r = write_kept(m, kept);
+		r = write_kept(m, m->work_fd, kept);
 		if (r == 0)
 			m->kept = kept;
 	}
 	pthread_mutex_unlock(&m->lock);
 	return r;
+}
+
+int ovl_numbers_copy(struct ovl_numbers *m, int work_fd)
+{
+	return m->kept > m->first ? write_kept(m, work_fd, m->kept) : 0;
+}
+
+void ovl_numbers_move(struct ovl_numbers *m, int work_fd)
+{
+	m->work_fd = work_fd;
 }
 
 bool ovl_number_is_dynamic(const struct ovl_numbers *m, uint64_t number)
@@ -285,13 +295,13 @@ uint64_t ovl_links_find(struct ovl_numbers *m, uint64_t number)
 	return ino;
 }
 
-static bool map_remove(struct map *m, uint64_t a)
+static bool map_remove(struct map *m, uint64_t a, uint64_t b)
 {
 	struct entry **p, *e;
 
 	if (!m->n_buckets)
 		return false;
-	for (p = &m->buckets[slot(m, a, 0)]; *p && (*p)->a != a; p = &(*p)->next)
+	for (p = &m->buckets[slot(m, a, b)]; *p && ((*p)->a != a || (*p)->b != b); p = &(*p)->next)
 		;
 	e = *p;
 	if (!e)
@@ -302,30 +312,46 @@ static bool map_remove(struct map *m, uint64_t a)
 	return true;
 }
 
+int ovl_links_list(struct ovl_numbers *m, uint64_t **ret, size_t *ret_n)
+{
+	uint64_t *list;
+	size_t n = 0;
+
+	pthread_mutex_lock(&m->lock);
+	list = calloc(m->links.count + 1, sizeof(*list));
+	for (size_t i = 0; list && i < m->links.n_buckets; i++)
+		for (const struct entry *e = m->links.buckets[i]; e; e = e->next)
+			list[n++] = e->a;
+	pthread_mutex_unlock(&m->lock);
+	*ret = list;
+	*ret_n = n;
+	return list ? 0 : -ENOMEM;
+}
+
 void ovl_links_remove(struct ovl_numbers *m, uint64_t number)
 {
 	pthread_mutex_lock(&m->lock);
-	(void)map_remove(&m->links, number);
+	(void)map_remove(&m->links, number, 0);
 	pthread_mutex_unlock(&m->lock);
 }
 
-int ovl_origins_add(struct ovl_numbers *m, uint64_t host_ino, uint64_t number)
+int ovl_origins_add(struct ovl_numbers *m, unsigned int batch, uint64_t host_ino, uint64_t number)
 {
 	struct entry *e;
 	int r = 0;
 
 	pthread_mutex_lock(&m->lock);
-	e = map_find(&m->origins, host_ino, 0);
+	e = map_find(&m->origins, host_ino, batch);
 	if (e)
 		e->value = number;
 	else
-		r = map_add(&m->origins, host_ino, 0, number);
+		r = map_add(&m->origins, host_ino, batch, number);
 	atomic_store(&m->n_origins, m->origins.count);
 	pthread_mutex_unlock(&m->lock);
 	return r;
 }
 
-bool ovl_origins_find(struct ovl_numbers *m, uint64_t host_ino, uint64_t *ret)
+bool ovl_origins_find(struct ovl_numbers *m, unsigned int batch, uint64_t host_ino, uint64_t *ret)
 {
 	struct entry *e;
 
@@ -333,19 +359,19 @@ bool ovl_origins_find(struct ovl_numbers *m, uint64_t host_ino, uint64_t *ret)
 	if (atomic_load(&m->n_origins) == 0)
 		return false;
 	pthread_mutex_lock(&m->lock);
-	e = map_find(&m->origins, host_ino, 0);
+	e = map_find(&m->origins, host_ino, batch);
 	if (e)
 		*ret = e->value;
 	pthread_mutex_unlock(&m->lock);
 	return e;
 }
 
-void ovl_origins_remove(struct ovl_numbers *m, uint64_t host_ino)
+void ovl_origins_remove(struct ovl_numbers *m, unsigned int batch, uint64_t host_ino)
 {
 	if (atomic_load(&m->n_origins) == 0)
 		return;
 	pthread_mutex_lock(&m->lock);
-	(void)map_remove(&m->origins, host_ino);
+	(void)map_remove(&m->origins, host_ino, batch);
 	atomic_store(&m->n_origins, m->origins.count);
 	pthread_mutex_unlock(&m->lock);
 }

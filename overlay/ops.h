@@ -90,8 +90,8 @@ unsigned int ovl_protection(struct ovl_node *n);
 #define OVL_COPY_META (UINT64_MAX - 1) /* all, but a file's data may stay below */
 /* After it @n and its parents are in the upper, with the first @keep bytes of its data. -EROFS. */
 int ovl_copy_up(struct ovl_fs *fs, struct ovl_node *n, uint64_t keep) OVL_MUST;
-/* What @from has of xattrs, without marks, to @temp in work/work. */
-int ovl_copy_xattrs(struct ovl_fs *fs, const struct ovl_source *from, const char *temp) OVL_MUST;
+/* What @from has of xattrs, without marks, to (@fd, @to). */
+int ovl_copy_xattrs(const struct ovl_source *from, int fd, const char *to) OVL_MUST;
 /*
  * Before the name @name in @parent of a file with hard links goes: sees to it that the name is one
  * of the upper's and that the inode's link count goes with it.
@@ -172,6 +172,8 @@ typedef int (*ovl_dir_fn)(void *ctx, const struct ovl_dirent *e);
  */
 int ovl_dir_read(struct ovl_fs *fs, struct ovl_node *n, uint64_t off, ovl_dir_fn fn,
 		 void *ctx) OVL_MUST;
+/* All entries as they are now, until @fn returns non-zero, which is the result. */
+int ovl_dir_each(struct ovl_fs *fs, struct ovl_node *n, ovl_dir_fn fn, void *ctx) OVL_MUST;
 int ovl_dir_sync(struct ovl_fs *fs, struct ovl_node *n) OVL_MUST;
 
 /* file */
@@ -189,8 +191,8 @@ int ovl_read_map(struct ovl_fs *fs, struct ovl_file *f, off_t off, size_t len,
 		 struct ovl_span *ret) OVL_MUST;
 /* The fd in the upper of a handle, borrowed; -1: it is on a lower file. */
 int ovl_file_fd(struct ovl_file *f);
-/* The upper fd of a handle opened for writing, borrowed. -EBADF. */
-int ovl_write_fd(struct ovl_file *f) OVL_MUST;
+/* The upper fd of a handle opened for writing, borrowed: after a push, of a copy. -EBADF. */
+int ovl_write_fd(struct ovl_fs *fs, struct ovl_file *f) OVL_MUST;
 /* The same as @ret->fd, with room for @ret->len of @len bytes (overlay/quota.h). */
 struct ovl_quota_change;
 int ovl_write_begin(struct ovl_fs *fs, struct ovl_file *f, off_t off, size_t len,

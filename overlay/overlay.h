@@ -30,6 +30,8 @@ struct ovl_config {
 	char *work; /* same file system as upper */
 	uint64_t ino_batch; /* first of the batches of 2^32 numbers this overlay owns
 			       (docs/SEMANTICS.md) */
+	uint64_t ino_batches; /* how many it owns; 0: what it begins with, or with no ->ino_batch as
+				 many as it takes */
 	uint64_t batch_size; /* for tests: numbers that a batch of them gives out; 0: all */
 	bool read_only;
 	bool redirect_dir; /* write redirects when a merged directory is renamed (always read) */
@@ -73,5 +75,12 @@ int ovl_session_mount(const struct ovl_config *c, const char *mountpoint, struct
 		      struct err *err) __attribute__((warn_unused_result));
 /* Answers requests until the mount is gone; 0 then. May be called after fork() in the child. */
 int ovl_session_run(struct ovl_session *s) __attribute__((warn_unused_result));
+/*
+ * Puts a fresh upper on top of the stack that is mounted on @mountpoint, whose work directory is
+ * @work; the one that it had becomes a lower layer (overlay/push.h). @upper and @new_work are empty
+ * directories on the same file system; the mount's server must know them by the paths that we do.
+ */
+int ovl_push_order(const char *mountpoint, const char *work, const char *upper,
+		   const char *new_work, struct err *err) __attribute__((warn_unused_result));
 /* Unmounts when it still is mounted. */
 void ovl_session_free(struct ovl_session *s);

@@ -66,6 +66,7 @@ enum opt_key {
 	KEY_NO_XATTRS,
 	KEY_STATIC_NLINK,
 	KEY_BATCH,
+	KEY_BATCHES,
 	KEY_TIMEOUT,
 	KEY_MAX_WRITE,
 	KEY_QUOTA_BYTES,
@@ -97,6 +98,7 @@ static const struct opt table[] = {
 	{"fsync", OPT_SWITCH, KEY_FSYNC},
 	{"threaded", OPT_SWITCH, KEY_THREADED},
 	{"ino_batch", OPT_NUMBER, KEY_BATCH},
+	{"ino_batches", OPT_NUMBER, KEY_BATCHES},
 	{"noopen", OPT_SWITCH, KEY_NOOPEN},
 	{"passthrough", OPT_PASSTHROUGH, KEY_NONE},
 	{"timeout", OPT_SECONDS, KEY_TIMEOUT},
@@ -394,6 +396,7 @@ static void set_flag(struct ovl_config *c, enum opt_key key, bool on)
 	case KEY_SOURCE:
 	case KEY_RECORD:
 	case KEY_BATCH:
+	case KEY_BATCHES:
 	case KEY_TIMEOUT:
 	case KEY_MAX_WRITE:
 	case KEY_QUOTA_BYTES:
@@ -464,6 +467,8 @@ static int set_number(struct ovl_config *c, enum opt_key key, const struct opt_v
 	}
 	if (key == KEY_BATCH)
 		c->ino_batch = n;
+	if (key == KEY_BATCHES)
+		c->ino_batches = n;
 	/* max_write is only a wish about request sizes: the engine takes the largest there is. */
 	return 0;
 }
@@ -760,6 +765,8 @@ const char *ovl_params_help(void)
 	       "  noacl, noxattrs           no POSIX ACLs, no extended attributes at all\n"
 	       "  static_nlink              every directory has one link\n"
 	       "  ino_batch=N               first batch of 2^32 inode numbers of this mount (0)\n"
+	       "  ino_batches=N             so many are its own: what it begins with, or\n"
+	       "                            without ino_batch as many as it takes\n"
 	       "  threaded=0|1              answer requests one after the other, or at once (1)\n"
 	       "  allow_other               other users may enter (default for root)\n"
 	       "  dev, suid                 device nodes and set-user-id bits work (root only)\n";

@@ -43,7 +43,7 @@ static int park_dir(struct ovl_fs *fs, int fd, const char *name, const char *par
 	r = ovl_set_owner(fs, fs->work_fd, parked, S_IFDIR, st.st_uid, st.st_gid,
 			  st.st_mode & 07777);
 	if (r == 0)
-		r = ovl_copy_xattrs(fs, &from, parked);
+		r = ovl_copy_xattrs(&from, fs->work_fd, parked);
 	if (r == 0) {
 		struct timespec ts[2] = {st.st_atim, st.st_mtim};
 

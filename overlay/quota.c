@@ -162,6 +162,26 @@ void ovl_quota_close(struct ovl_fs *fs)
 	fs->quota = NULL;
 }
 
+void ovl_quota_restart(struct ovl_fs *fs)
+{
+	struct ovl_quota *q = fs->quota;
+
+	if (!q)
+		return;
+	atomic_store(&q->bytes, 0);
+	atomic_store(&q->inodes, 0);
+	for (size_t i = 0; i < fs->table.n_buckets; i++)
+		for (struct ovl_node *n = fs->table.buckets[i]; n; n = n->hash_next) {
+			if (!ovl_node_has(n, OVL_NODE_ORPHAN)) {
+				n->charge = 0;
+			} else if (ovl_node_has(n, OVL_NODE_UPPER)) {
+				atomic_fetch_add(&q->inodes, 1);
+				atomic_fetch_add(&q->bytes,
+						 n->charge > 0 ? (long long)n->charge - 1 : 0);
+			}
+		}
+}
+
 /* What the file holds now, into the sum. With the file's lock. */
 static void settle_locked(struct ovl_quota *q, struct ovl_node *n, blkcnt_t blocks)
 {

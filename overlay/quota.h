@@ -32,6 +32,8 @@ static inline uint64_t ovl_quota_round(uint64_t bytes)
 /* Counts what is in the upper and in work/links. -errno of the walk. */
 int ovl_quota_open(struct ovl_fs *fs, uint64_t max_bytes, uint64_t max_inodes) OVL_MUST;
 void ovl_quota_close(struct ovl_fs *fs);
+/* The upper is an empty one now: what it held counts no more, but for what has no name. */
+void ovl_quota_restart(struct ovl_fs *fs);
 
 struct ovl_quota_change {
 	struct ovl_fs *fs;

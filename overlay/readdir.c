@@ -48,6 +48,7 @@ struct ovl_dir {
 	bool loaded;
 	struct ovl_held held; /* whiteouts are in it for what is below them */
 	unsigned int *streams, n_streams; /* which of the node's lowers are not held */
+	unsigned int n_lowers; /* of ->node, when ->streams was made of them */
 };
 
 struct ovl_listings {
@@ -273,11 +274,11 @@ static int is_hidden(const struct lower_ctx *c, const char *name)
 	return 0;
 }
 
-static int lower_number(const struct lower_ctx *c, uint64_t ino, uint64_t *ret)
+static int lower_number(const struct lower_ctx *c, const struct ovl_lower_entry *e, uint64_t *ret)
 {
 	const struct ovl_layer *l = ovl_node_lowers(c->dir->node)[c->lower]->layer;
 
-	return ovl_number(c->fs->numbers, l->batch, ino, 0, ret);
+	return ovl_below_number(c->fs, l, e->ino, l->dev, e->origin, ret);
 }
 
 static int hold_entry(void *ctx, const struct ovl_lower_entry *e)
@@ -288,7 +289,7 @@ static int hold_entry(void *ctx, const struct ovl_lower_entry *e)
 
 	if (r != 0)
 		return r < 0 ? r : 0;
-	r = lower_number(c, e->ino, &held.number);
+	r = lower_number(c, e, &held.number);
 	return r < 0 ? r : ovl_held_add(&c->dir->held, &held);
 }
 
@@ -302,7 +303,7 @@ static int stream_entry(void *ctx, const struct ovl_lower_entry *e)
 
 	if (r != 0)
 		return r < 0 ? r : 0;
-	r = lower_number(c, e->ino, &de.ino);
+	r = lower_number(c, e, &de.ino);
 	de.ino += c->fs->base;
 	return r < 0 ? r : c->fn(c->ctx, &de);
 }
@@ -317,6 +318,7 @@ static int plan(struct ovl_fs *fs, struct ovl_dir *d)
 
 	free(d->streams);
 	d->n_streams = 0;
+	d->n_lowers = n->n_lowers;
 	d->streams = calloc(n->n_lowers ? n->n_lowers : 1, sizeof(*d->streams));
 	if (!d->streams)
 		return -ENOMEM;
@@ -334,6 +336,16 @@ static int plan(struct ovl_fs *fs, struct ovl_dir *d)
 			room -= (uint64_t)st.st_size;
 	}
 	return 0;
+}
+
+/* The lowers that were there before any push (overlay/push.h). */
+static unsigned int n_unfrozen(struct ovl_node *n)
+{
+	unsigned int frozen = 0;
+
+	while (frozen < n->n_lowers && ovl_node_lowers(n)[frozen]->layer->frozen)
+		frozen++;
+	return n->n_lowers - frozen;
 }
 
 static int hold_lowers(struct ovl_fs *fs, struct ovl_dir *d)
@@ -358,7 +370,7 @@ static int hold_lowers(struct ovl_fs *fs, struct ovl_dir *d)
 
 /*
  * Makes the listing ready. @under_way: it began when nothing was held, and what has come into the
- * upper since then is not part of it.
+ * upper since then, be that a layer by now, is not part of it.
  */
 static int load(struct ovl_fs *fs, struct ovl_dir *d, bool under_way)
 {
@@ -369,7 +381,7 @@ static int load(struct ovl_fs *fs, struct ovl_dir *d, bool under_way)
 		return 0;
 	}
 	r = plan(fs, d);
-	if (r == 0 && !(under_way && d->n_streams == d->node->n_lowers)) {
+	if (r == 0 && !(under_way && d->n_streams == n_unfrozen(d->node))) {
 		if (ovl_node_has(d->node, OVL_NODE_UPPER))
 			r = load_upper(fs, d);
 		if (r == 0)
@@ -460,6 +472,14 @@ static int numbered(void *ctx, const struct ovl_dirent *e)
 	return c->fn(c->ctx, &de);
 }
 
+/* Each push puts a lower on top of those that there were, or none (overlay/push.h). */
+static void follow_push(struct ovl_dir *d)
+{
+	for (unsigned int k = 0; k < d->n_streams; k++)
+		d->streams[k] += d->node->n_lowers - d->n_lowers;
+	d->n_lowers = d->node->n_lowers;
+}
+
 /* Whether an offset says too little to go on from it. */
 static bool is_stateful(const struct ovl_dir *d)
 {
@@ -474,7 +494,9 @@ int ovl_dir_read(struct ovl_fs *fs, struct ovl_node *n, uint64_t off, ovl_dir_fn
 	struct ovl_dir *d = number ? listing_take(fs->listings, n, number) : NULL;
 	int r = 0;
 
-	if (!d)
+	if (d)
+		follow_push(d);
+	else
 		r = dir_new(fs, n, &d);
 	if (r == 0 && !d->loaded)
 		r = load(fs, d, number == 0 && off >> POS_BITS);
@@ -497,18 +519,23 @@ static int not_empty(void *ctx, const struct ovl_dirent *e)
 	return e->next <= OFF_FIRST ? 0 : -ENOTEMPTY;
 }
 
-int ovl_check_empty(struct ovl_fs *fs, struct ovl_node *dir)
+int ovl_dir_each(struct ovl_fs *fs, struct ovl_node *n, ovl_dir_fn fn, void *ctx)
 {
 	struct ovl_dir *d;
-	int r = dir_new(fs, dir, &d);
+	int r = dir_new(fs, n, &d);
 
 	if (r < 0)
 		return r;
 	r = load(fs, d, false);
 	if (r == 0)
-		r = read_from(fs, d, 0, not_empty, NULL);
+		r = read_from(fs, d, 0, fn, ctx);
 	dir_free(fs, d);
 	return r;
+}
+
+int ovl_check_empty(struct ovl_fs *fs, struct ovl_node *dir)
+{
+	return ovl_dir_each(fs, dir, not_empty, NULL);
 }
 
 int ovl_dir_sync(struct ovl_fs *fs, struct ovl_node *n)

@@ -20,6 +20,27 @@ bool ovl_session_io_kills(void)
 	return kills;
 }
 
+/* This thread has a share of the gate. */
+static _Thread_local bool inside;
+
+static void leave(struct ovl_session_io *io)
+{
+	if (inside)
+		pthread_rwlock_unlock(&io->gate);
+	inside = false;
+}
+
+void ovl_session_io_stop(struct ovl_session_io *io)
+{
+	leave(io);
+	pthread_rwlock_wrlock(&io->gate);
+}
+
+void ovl_session_io_go(struct ovl_session_io *io)
+{
+	pthread_rwlock_unlock(&io->gate);
+}
+
 /* Linux 6.1: CREATE without a name, and with "/" for one. */
 #define OPCODE_TMPFILE 51
 
@@ -59,9 +80,14 @@ static void look_at(struct ovl_session_io *io, char *buf, size_t len)
 static ssize_t io_read(int fd, void *buf, size_t len, void *userdata)
 {
 	struct ovl_fs *fs = userdata;
-	ssize_t n = read(fd, buf, len);
+	ssize_t n;
 
+	/* What was read before is answered by now. */
+	leave(&fs->io);
+	n = read(fd, buf, len);
 	if (n > 0) {
+		pthread_rwlock_rdlock(&fs->io.gate);
+		inside = true;
 		atomic_fetch_add_explicit(&fs->io.requests, 1, memory_order_relaxed);
 		look_at(&fs->io, buf, (size_t)n);
 	}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,11 +18,18 @@ struct ovl_session_io {
 	struct fuse_session *se; /* for notifications */
 	atomic_bool answered;
 	atomic_ulong requests; /* since the mount */
+	pthread_rwlock_t gate; /* held for reading by who handles a request */
 };
 
 /* The name that a CREATE has which was TMPFILE on the wire: no file can have it. */
 #define OVL_NAME_TMPFILE "/"
 
+/*
+ * From the request that this thread handles: waits until no other one is under way, and keeps those
+ * that come from beginning, until ovl_session_io_go().
+ */
+void ovl_session_io_stop(struct ovl_session_io *io);
+void ovl_session_io_go(struct ovl_session_io *io);
 /* After fuse_session_mount(). The session's userdata is the struct ovl_fs that has @io. */
 int ovl_session_io_attach(struct ovl_session_io *io, struct fuse_session *se)
 	__attribute__((warn_unused_result));

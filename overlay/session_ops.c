@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "overlay/node.h"
 #include "overlay/ops.h"
+#include "overlay/push.h"
 #include "overlay/quota.h"
 
 #define READDIR_MAX (1u << 20)
@@ -560,7 +561,7 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 	file_done(fs, fi_out, out);
 }
 
-/* The kernel asks for flags of files and directories in this way, and for nothing else. */
+/* Flags of files and directories; and that an order is waiting. */
 static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg,
 		     struct fuse_file_info *fi, unsigned int flags, const void *in, size_t in_size,
 		     size_t out_size)
@@ -572,7 +573,10 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg
 	(void)arg;
 	(void)fi;
 	(void)flags;
-	if (size > 0 && in_size <= size && out_size <= size && in_size + out_size >= size) {
+	if (ovl_order_is(cmd) && ino == FUSE_ROOT_ID) {
+		r = ovl_order_obey(fs_of(req));
+		out_size = 0;
+	} else if (size > 0 && in_size <= size && out_size <= size && in_size + out_size >= size) {
 		memcpy(&data, in, in_size);
 		r = ovl_fileattr(fs_of(req), node_of(req, ino), cmd, &data);
 	}

@@ -29,15 +29,21 @@ struct command {
 	struct ovl_config config;
 	char *mountpoint; /* absolute, owned */
 	bool foreground;
+	const char *pushed_on; /* work directory of a mount that gets a layer; NULL: to mount */
 };
 
 static void usage(FILE *out)
 {
 	fprintf(out,
 		"usage: snapfs [-f] [-d] [-o OPTION[,OPTION...]]... [SOURCE] MOUNTPOINT\n"
+		"       snapfs --push-layer -o upperdir=NEW,workdir=NEWWORK WORKDIR MOUNTPOINT\n"
 		"       snapfs --version | --help\n\n"
 		"Mounts the union of an upper directory and read-only lower layers.\n"
-		"Returns when the mount is live; unmount with fusermount3 -u or umount.\n\n"
+		"Returns when the mount is live; unmount with fusermount3 -u or umount.\n"
+		"--push-layer: what is mounted on MOUNTPOINT, with its work directory WORKDIR, "
+		"gets\n"
+		"the upper directory NEW; the one that it had is its uppermost lower layer "
+		"then.\n\n"
 		"  -f    stay in the foreground\n"
 		"  -d    the same, and log every request\n\n"
 		"Options:\n%s",
@@ -51,15 +57,41 @@ static int fail(const struct err *e)
 	return EXIT_FAILURE;
 }
 
-/* Returns -1 to go on, or the exit status. */
+/* Returns -1 to go on, or the exit status. --push-layer takes two of the options and nothing else.
+ */
+static int parse_push(struct command *cmd, int n, char **words, struct err *err)
+{
+	struct ovl_config rest;
+
+	memcpy(&rest, &cmd->config, sizeof(rest)); /* its padding, too */
+	rest.upper = rest.work = NULL;
+	if (n != 2 || !cmd->config.upper || !cmd->config.work || cmd->foreground ||
+	    memcmp(&rest, &(struct ovl_config)OVL_CONFIG_INIT, sizeof(rest)) != 0) {
+		fprintf(stderr, "snapfs: --push-layer needs -o upperdir=NEW,workdir=NEWWORK alone, "
+				"the mount's work directory, and the mount point\n");
+		usage(stderr);
+		return EXIT_USAGE;
+	}
+	cmd->pushed_on = words[0];
+	cmd->mountpoint = realpath(words[1], NULL);
+	if (cmd->mountpoint)
+		return -1;
+	(void)err_set(err, -errno, "mount point '%s'", words[1]);
+	return fail(err);
+}
+
+/* The same. */
 static int parse_command(struct command *cmd, int argc, char **argv, struct err *err)
 {
+	enum { PUSH_LAYER = 256 };
 	static const struct option longs[] = {
+		{"push-layer", no_argument, NULL, PUSH_LAYER},
 		{"version", no_argument, NULL, 'V'},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
 	struct ovl_config *c = &cmd->config;
+	bool push = false;
 	int opt;
 
 	while ((opt = getopt_long(argc, argv, "fdo:hV", longs, NULL)) != -1) {
@@ -76,6 +108,9 @@ static int parse_command(struct command *cmd, int argc, char **argv, struct err 
 			if (ovl_params_parse(c, optarg, err))
 				return fail(err);
 			break;
+		case PUSH_LAYER:
+			push = true;
+			break;
 		case 'V':
 			printf("snapfs: version %s\n", SNAP_VERSION);
 			return EXIT_SUCCESS;
@@ -87,6 +122,8 @@ static int parse_command(struct command *cmd, int argc, char **argv, struct err 
 			return EXIT_USAGE;
 		}
 	}
+	if (push)
+		return parse_push(cmd, argc - optind, argv + optind, err);
 	if (argc - optind < 1 || argc - optind > 2) {
 		fprintf(stderr,
 			"snapfs: a mount point is needed, and at most a source in front of it\n");
@@ -221,7 +258,12 @@ int main(int argc, char **argv)
 	if (claim_streams(&err))
 		return fail(&err);
 	status = parse_command(&cmd, argc, argv, &err);
-	if (status < 0) {
+	if (status < 0 && cmd.pushed_on) {
+		status = ovl_push_order(cmd.mountpoint, cmd.pushed_on, cmd.config.upper,
+					cmd.config.work, &err)
+				 ? fail(&err)
+				 : EXIT_SUCCESS;
+	} else if (status < 0) {
 		/* A pipe leaked by the caller would be held open as long as the mount lives. */
 		(void)close_range(3, UINT_MAX, 0);
 		status = cmd.foreground ? serve(&cmd, -1) : serve_in_background(&cmd);

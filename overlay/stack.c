@@ -160,6 +160,7 @@ static int take(struct search *q, struct ovl_found *f, struct ovl_below *b)
 	if (!b->found && (q->want != OVL_WANT_DATA || !bare)) {
 		b->found = true;
 		b->st = f->st;
+		b->origin = f->origin;
 	}
 	if (bare)
 		q->want = OVL_WANT_DATA;
@@ -171,7 +172,7 @@ static int take(struct search *q, struct ovl_found *f, struct ovl_below *b)
 static int search(struct search *q, struct ovl_obj *const *dirs, size_t n, struct ovl_below *b)
 {
 	const struct ovl_stack *s = q->stack;
-	unsigned int below = (unsigned int)s->n; /* only layers with a lower batch count */
+	unsigned int below = (unsigned int)s->n; /* only layers with a lower height count */
 	int r;
 
 	for (size_t i = 0; i < (q->absolute ? s->n : n);) {
@@ -179,14 +180,14 @@ static int search(struct search *q, struct ovl_obj *const *dirs, size_t n, struc
 		struct ovl_obj *dir = q->absolute ? s->layers[i]->root : dirs[i];
 
 		i++;
-		if (dir->layer->batch >= below)
+		if (dir->layer->height >= below)
 			continue;
 		r = q->absolute ? lookup_path(q, dir, &f) : ovl_lower_lookup(dir, q->path, &f);
 		if (r == -ENOENT)
 			continue;
 		if (r < 0 || f.flags & OVL_FOUND_WHITEOUT)
 			return r;
-		below = dir->layer->batch;
+		below = dir->layer->height;
 		r = take(q, &f, b);
 		if (r != 0)
 			return r < 0 ? r : 0;

@@ -13,7 +13,7 @@
  * Nothing is remembered, and layers do not change: any thread, no locks.
  */
 struct ovl_stack {
-	struct ovl_layer **layers; /* uppermost first; batches numbered from the bottom */
+	struct ovl_layer **layers; /* uppermost first; heights numbered from the bottom */
 	size_t n;
 	bool nofollow; /* what a layer says of another place is not believed: -EPERM */
 };
@@ -30,6 +30,7 @@ void ovl_dirset_release(struct ovl_dirset *d);
 struct ovl_below {
 	bool found; /* something is there */
 	struct stat st; /* of the uppermost object; ->st_blocks of where the data are */
+	uint64_t origin; /* of the same (overlay/lower.h) */
 	/*
 	 * A directory: all that is merged into it. Else the object, and behind it another one when
 	 * that has the data. For OVL_WANT_DATA what has the data alone.

@@ -263,6 +263,11 @@ int ovl_sys_fsync(int fd, bool data_only)
 	return (int)SYS_CALL("fsync", fd, "", data_only ? fdatasync(fd) : fsync(fd));
 }
 
+int ovl_sys_syncfs(int fd)
+{
+	return (int)SYS_CALL("syncfs", fd, "", syncfs(fd));
+}
+
 int ovl_sys_fallocate(int fd, int mode, off_t off, off_t len)
 {
 	return (int)SYS_CALL("fallocate", fd, "", fallocate(fd, mode, off, len));

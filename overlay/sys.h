@@ -70,6 +70,7 @@ int ovl_sys_removexattr(int fd, const char *name, const char *xattr) OVL_MUST;
 
 int ovl_sys_truncate(int fd, off_t size) OVL_MUST;
 int ovl_sys_fsync(int fd, bool data_only) OVL_MUST;
+int ovl_sys_syncfs(int fd) OVL_MUST;
 int ovl_sys_fallocate(int fd, int mode, off_t off, off_t len) OVL_MUST;
 off_t ovl_sys_lseek(int fd, off_t off, int whence) OVL_MUST;
 ssize_t ovl_sys_copy_range(int in, off_t in_off, int out, off_t out_off, size_t len) OVL_MUST;

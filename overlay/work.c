@@ -17,6 +17,7 @@
 #include "overlay/mark.h"
 #include "overlay/node.h"
 #include "overlay/ops.h"
+#include "overlay/push.h"
 
 /*
  * The work directory: work/ is the kernel's name for where things are built,
@@ -202,7 +203,7 @@ static int load_links(struct ovl_fs *fs)
 			r = load_place(fs, de->d_name, number);
 		/* Names of these may have no mark to say what they lead to. */
 		if (r == 0 && !S_ISREG(st.st_mode))
-			r = ovl_origins_add(fs->numbers, st.st_ino, number);
+			r = ovl_origins_add(fs->numbers, fs->upper_batch, st.st_ino, number);
 	}
 	return r;
 }
@@ -232,24 +233,25 @@ static void probe_metacopy(struct ovl_fs *fs)
 		log_info("no metacopy: the upper directory cannot keep the mark '%s'", mark);
 }
 
-int ovl_work_open(struct ovl_fs *fs, const struct ovl_config *c, struct err *err)
+/* Locked, swept, and with all that is built in. */
+static int open_dirs(struct ovl_fs *fs, const char *upper_path, const char *work, int wait_ms,
+		     struct err *err)
 {
 	struct stat st, upper;
 	int r;
 
-	fs->upper_fd = open(c->upper, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fs->upper_fd = open(upper_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fs->upper_fd < 0 || fstat(fs->upper_fd, &st) < 0)
-		return err_set(err, -errno, "open upper directory '%s'", c->upper);
+		return err_set(err, -errno, "open upper directory '%s'", upper_path);
 	fs->upper_dev = st.st_dev;
 	upper = st;
-	fs->work_base_fd = open(c->work, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fs->work_base_fd = open(work, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fs->work_base_fd < 0 || fstat(fs->work_base_fd, &st) < 0)
-		return err_set(err, -errno, "open work directory '%s'", c->work);
+		return err_set(err, -errno, "open work directory '%s'", work);
 	if (st.st_dev != fs->upper_dev)
-		return err_msg(err, -EXDEV, "'%s' and '%s' are not on one file system", c->upper,
-			       c->work);
-	/* who only reads has another way: ovl_fs_open() */
-	r = lock_work(fs->work_base_fd, c->work, c->read_only ? 0 : LOCK_WAIT_MS, err);
+		return err_msg(err, -EXDEV, "'%s' and '%s' are not on one file system", upper_path,
+			       work);
+	r = lock_work(fs->work_base_fd, work, wait_ms, err);
 	if (r < 0)
 		return r;
 	/* The kernel makes it with mode 0, which only root can work in. */
@@ -257,35 +259,93 @@ int ovl_work_open(struct ovl_fs *fs, const struct ovl_config *c, struct err *err
 	if (fs->work_fd == -EACCES && ovl_sys_chmod(fs->work_base_fd, "work", 0700) == 0)
 		fs->work_fd = open_or_make(fs->work_base_fd, "work", 0700);
 	if (fs->work_fd < 0)
-		return err_set(err, fs->work_fd, "open '%s/work'", c->work);
+		return err_set(err, fs->work_fd, "open '%s/work'", work);
 	r = check_incompat(fs->work_fd, err);
 	if (r < 0)
 		return r;
 	r = sweep(fs->work_fd);
 	if (r < 0)
-		return err_set(err, r, "clear '%s/work'", c->work);
+		return err_set(err, r, "clear '%s/work'", work);
 	r = mark_root(fs, &upper);
 	if (r < 0)
-		return err_set(err, r, "keep the owner of '%s'", c->upper);
+		return err_set(err, r, "keep the owner of '%s'", upper_path);
 	/* What is built here must not inherit from here. */
 	r = ovl_sys_removexattr(fs->work_fd, "", "system.posix_acl_default");
 	if (r < 0 && r != -ENODATA && r != -EOPNOTSUPP)
-		return err_set(err, r, "remove the default ACL of '%s/work'", c->work);
+		return err_set(err, r, "remove the default ACL of '%s/work'", work);
+	fs->links_fd = open_or_make(fs->work_base_fd, "links", 0700);
+	if (fs->links_fd < 0)
+		return err_set(err, fs->links_fd, "open '%s/links'", work);
+	if (fs->volatile_) {
+		r = mark_volatile(fs->work_fd);
+		if (r < 0)
+			return err_set(err, r, "mark '%s/work' as volatile", work);
+	}
+	return 0;
+}
+
+int ovl_work_open(struct ovl_fs *fs, const struct ovl_config *c, struct err *err)
+{
+	/* who only reads has another way: ovl_fs_open() */
+	int r = open_dirs(fs, c->upper, c->work, c->read_only ? 0 : LOCK_WAIT_MS, err);
+
+	if (r < 0)
+		return r;
+	ovl_order_sweep(fs->work_base_fd);
 	ovl_marks_init(fs);
 	probe_metacopy(fs);
 	r = ovl_numbers_keep(fs->numbers, fs->work_base_fd, !fs->volatile_);
 	if (r < 0)
 		return err_set(err, r, "read '%s/numbers'", c->work);
-	fs->links_fd = open_or_make(fs->work_base_fd, "links", 0700);
-	r = fs->links_fd < 0 ? fs->links_fd : load_links(fs);
-	if (r < 0)
-		return err_set(err, r, "open '%s/links'", c->work);
-	if (c->volatile_) {
-		r = mark_volatile(fs->work_fd);
-		if (r < 0)
-			return err_set(err, r, "mark '%s/work' as volatile", c->work);
-	}
+	r = load_links(fs);
+	return r < 0 ? err_set(err, r, "open '%s/links'", c->work) : 0;
+}
+
+static int check_new(const char *path, struct err *err)
+{
+	cleanup_closedir DIR *d = opendir(path);
+	struct dirent *de;
+
+	if (!d)
+		return err_set(err, -errno, "open '%s'", path);
+	while ((de = readdir(d)))
+		if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0)
+			return err_msg(err, -ENOTEMPTY, "'%s' is not empty", path);
 	return 0;
+}
+
+int ovl_work_open_new(const struct ovl_fs *fs, const char *upper, const char *work,
+		      struct ovl_fs *ret, struct err *err)
+{
+	int r;
+
+	*ret = (struct ovl_fs){.upper_fd = -1, .work_base_fd = -1, .work_fd = -1, .links_fd = -1};
+	ret->volatile_ = fs->volatile_;
+	ret->owner_xattr = fs->owner_xattr;
+	ret->owner_always = fs->owner_always;
+	ret->uid = fs->uid;
+	ret->gid = fs->gid;
+	r = check_new(upper, err);
+	if (r == 0)
+		r = check_new(work, err);
+	if (r < 0)
+		return r;
+	r = open_dirs(ret, upper, work, 0, err);
+	if (r == 0 && ret->upper_dev != fs->upper_dev)
+		r = err_msg(err, -EXDEV, "'%s' is not on the file system of the upper directory",
+			    upper);
+	if (r < 0)
+		ovl_work_undo(ret);
+	return r;
+}
+
+void ovl_work_undo(struct ovl_fs *fs)
+{
+	static const char *const made[] = {"work", "links", "numbers", OVL_FROZEN_FILE};
+
+	for (size_t i = 0; fs->work_base_fd >= 0 && i < sizeof(made) / sizeof(*made); i++)
+		(void)!io_remove_tree(fs->work_base_fd, made[i]);
+	ovl_work_close(fs);
 }
 
 void ovl_work_close(struct ovl_fs *fs)

@@ -85,7 +85,8 @@ struct side {
 	const char *name;
 	const char *command; /* mounts; %l %u %w %m */
 	char upper[256], work[256], mnt[256];
-	char over[256]; /* "" or "PATH:": an upper that has become the uppermost lower */
+	char over[1024]; /* "PATH:" of each upper that has become a lower */
+	unsigned int pushed; /* of those while it was mounted */
 	int root; /* the mount's root directory */
 	int slot[DIFF_SLOTS];
 	bool plain; /* not a mount but a directory: the reference of an ordinary user */

@@ -25,6 +25,7 @@
 enum {
 	MAX_OPS = 5000,
 	MAX_LAYERS = 4,
+	MAX_PUSHES = 4,
 	STUCK_SECONDS = 60,
 	MINIMISE_SECONDS = 60,
 	MAX_PROCESSES = 16,
@@ -47,12 +48,15 @@ static const char usage[] =
 	"  --mapped            stored ids are shown as others: %l's 1000.. as 2000.., as by\n"
 	"                      uidmapping=0:0:1:1000:2000:100,gidmapping=0:0:1:1000:2000:100\n"
 	"  --rotate            at one of the remounts the upper becomes a lower, with a new upper\n"
+	"  --push COMMAND      puts a new upper on top of the mount, instead of every second "
+	"remount:\n"
+	"                      %u upper, %w work, %m target, %l the work directory that it has\n"
 	"  --no-cross          do not mount the upper of ours with the kernel afterwards\n"
 	"  --keep-going        after a failing sequence  --verbose --no-minimise\n"
 	"Exit: 0 no difference, 1 differences, 2 trouble.\n";
 
 struct driver {
-	const char *ref, *ours, *lower_command, *dir, *upper_dir;
+	const char *ref, *ours, *lower_command, *dir, *upper_dir, *push;
 	uint64_t seed;
 	unsigned int sequences, ops, processes;
 	bool mapped; /* the reference's layers are on an idmapped mount */
@@ -118,7 +122,7 @@ static void add_mapped(struct driver *d, char *out, size_t size, const char *pat
 static void kernel_mount(struct driver *d, const struct side *side, const char *work,
 			 const char *more)
 {
-	char options[4096] = "lowerdir=", lowers[2048], *save = NULL;
+	char options[6144] = "lowerdir=", lowers[2304], *save = NULL;
 
 	(void)snprintf(lowers, sizeof(lowers), "%s%s", side->over, d->lowers);
 	for (char *p = strtok_r(lowers, ":", &save); p; p = strtok_r(NULL, ":", &save)) {
@@ -138,7 +142,7 @@ static void kernel_mount(struct driver *d, const struct side *side, const char *
 
 static void side_mount(struct driver *d, struct side *side)
 {
-	char lowers[5000];
+	char lowers[6000];
 	struct mount_paths paths = {
 		.lowers = lowers, .upper = side->upper, .work = side->work, .mnt = side->mnt};
 
@@ -209,6 +213,7 @@ static void side_init(struct driver *d, struct side *side, char letter)
 	(void)snprintf(side->work, sizeof(side->work), "%s/work", path);
 	(void)snprintf(side->mnt, sizeof(side->mnt), "%s/merged", path);
 	side->over[0] = '\0';
+	side->pushed = 0;
 	(void)close(make_dir(side->upper));
 	(void)close(make_dir(side->work));
 	fd = make_dir(side->mnt);
@@ -222,19 +227,38 @@ static void side_init(struct driver *d, struct side *side, char letter)
 	side->root = -1;
 }
 
-/* Unmounted: the upper is a lower from now on. */
+/* The upper is a lower from now on. */
 static void side_rotate(struct side *side)
 {
 	size_t len = strlen(side->upper);
 
-	if (len + 2 > sizeof(side->over))
+	if (len + 2 + strlen(side->over) > sizeof(side->over))
 		die("%s: too long", side->upper);
+	memmove(side->over + len + 1, side->over, strlen(side->over) + 1);
 	memcpy(side->over, side->upper, len);
-	memcpy(side->over + len, ":", 2);
+	side->over[len] = ':';
 	strcat(side->upper, "2");
 	strcat(side->work, "2");
 	(void)close(make_dir(side->upper));
 	(void)close(make_dir(side->work));
+}
+
+/* Mounted, and in use. */
+static void side_push(struct driver *d, struct side *side)
+{
+	char frozen[256], copy[600], work[256];
+	struct mount_paths paths = {
+		.lowers = work, .upper = side->upper, .work = side->work, .mnt = side->mnt};
+
+	(void)snprintf(work, sizeof(work), "%s", side->work);
+	(void)snprintf(frozen, sizeof(frozen), "%s", side->upper);
+	side_rotate(side);
+	if (mount_command_run(d->push, &paths) != 0)
+		die("%s gets no new upper", side->mnt);
+	(void)snprintf(copy, sizeof(copy), "cp -a '%s' '%s/pristine-upper%u'", frozen, d->sides_dir,
+		       side->pushed++);
+	if (shell_run(copy) != 0)
+		die("%s", copy);
 }
 
 /* A layer, or its @what "pristine" copy. With two file systems every second one is on that of
@@ -443,6 +467,11 @@ static bool one_op(struct driver *d, const struct op *op, size_t n, bool quiet)
 {
 	struct result ra, rb;
 
+	if (op->kind == OP_REMOUNT && d->push && op->flags & 1) {
+		if (d->b.pushed < MAX_PUSHES)
+			side_push(d, &d->b);
+		return true;
+	}
 	if (op->kind == OP_REMOUNT) {
 		side_umount(&d->a);
 		side_umount(&d->b);
@@ -491,6 +520,21 @@ static bool lowers_touched(struct driver *d, bool quiet)
 	return false;
 }
 
+/* What was frozen by a push is what it was then. */
+static bool frozen_touched(struct driver *d, bool quiet)
+{
+	char lowers[sizeof(d->b.over)], copy[200], *save = NULL;
+	unsigned int i = d->b.pushed;
+
+	(void)snprintf(lowers, sizeof(lowers), "%s", d->b.over);
+	for (char *p = strtok_r(lowers, ":", &save); p && i > 0; p = strtok_r(NULL, ":", &save)) {
+		(void)snprintf(copy, sizeof(copy), "%s/pristine-upper%u", d->sides_dir, --i);
+		if (compare(d, copy, p, TREECMP_XATTR, "in an upper that was frozen", quiet))
+			return true;
+	}
+	return false;
+}
+
 /* The upper of ours below the kernel's overlayfs gives the same tree. */
 static bool cross_check(struct driver *d, bool quiet)
 {
@@ -527,13 +571,19 @@ static bool check_end(struct driver *d, bool quiet)
 	if (ok && d->cross && !d->plain)
 		ok = cross_check(d, quiet);
 	side_umount(&d->a);
-	return !lowers_touched(d, quiet) && ok;
+	return !lowers_touched(d, quiet) && !frozen_touched(d, quiet) && ok;
 }
 
 static void start(struct driver *d)
 {
 	side_init(d, &d->a, 'a');
 	side_init(d, &d->b, 'b');
+	for (unsigned int i = 0; d->push && i < MAX_PUSHES; i++) {
+		char path[40];
+
+		(void)snprintf(path, sizeof(path), "pristine-upper%u", i);
+		remove_in(d->sides_dir, path);
+	}
 	side_mount(d, &d->a);
 	side_mount(d, &d->b);
 }
@@ -708,6 +758,7 @@ enum {
 	OPT_UPPER,
 	OPT_MAPPED,
 	OPT_ROTATE,
+	OPT_PUSH,
 	OPT_VERBOSE,
 	OPT_NO_MINIMISE,
 	OPT_HELP
@@ -728,6 +779,7 @@ static const struct option options[] = {
 	{"mapped", no_argument, NULL, OPT_MAPPED},
 	{"keep-going", no_argument, NULL, OPT_KEEP_GOING},
 	{"rotate", no_argument, NULL, OPT_ROTATE},
+	{"push", required_argument, NULL, OPT_PUSH},
 	{"verbose", no_argument, NULL, OPT_VERBOSE},
 	{"no-minimise", no_argument, NULL, OPT_NO_MINIMISE},
 	{"help", no_argument, NULL, OPT_HELP},
@@ -776,6 +828,9 @@ static bool parse(int argc, char **argv, struct driver *d)
 			break;
 		case OPT_ROTATE:
 			d->rotate = true;
+			break;
+		case OPT_PUSH:
+			d->push = optarg;
 			break;
 		case OPT_NO_CROSS:
 			d->cross = false;

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -29,6 +30,7 @@ enum {
 	FILL_OPS = 600,
 	STUCK_SECONDS = 120,
 	OPS_BETWEEN_COMPARES = 400,
+	PUSHES = 2, /* in a round */
 };
 
 static const char usage[] =
@@ -37,6 +39,9 @@ static const char usage[] =
 	"and\n"
 	"together in a shared one. Between rounds it is mounted anew and compared.\n"
 	"  --mount COMMAND   mounts the engine: %l lowerdir, %u upper, %w work, %m target\n"
+	"  --push COMMAND    twice in a round: puts a new upper on top of the mount: %u upper, %w "
+	"work,\n"
+	"                    %m target, %l the work directory that it has\n"
 	"  --lower COMMAND   prints the lowerdir, made of the directory %l\n"
 	"  --dir DIR         scratch space (/tmp)\n"
 	"  --processes N (2)  --threads N (2)  --seconds N (10)  --rounds N (2)  --seed S\n"
@@ -54,7 +59,7 @@ struct board {
 };
 
 struct driver {
-	const char *mount, *lower, *dir;
+	const char *mount, *lower, *dir, *push;
 	unsigned int processes, threads, seconds, rounds;
 	unsigned long ops;
 	uint64_t seed;
@@ -63,6 +68,7 @@ struct driver {
 	int command[MAX_PROCESSES], answer[MAX_PROCESSES];
 	char scratch[120];
 	char lowers[4096], first_lower[200], pristine[200], upper[200], work[200], mnt[200];
+	unsigned int pushed;
 };
 
 enum job_kind { JOB_FILL = 'f', JOB_RUN = 'r', JOB_COMPARE = 'c', JOB_END = 'q' };
@@ -178,6 +184,48 @@ static void processes_kill(struct driver *d)
 			(void)kill(d->pid[i], SIGKILL);
 }
 
+static int make(const char *dir)
+{
+	return mkdir(dir, 0755) < 0 ? 2 : 0;
+}
+
+/* What everybody works on gets a new upper; a copy of the old one is kept. */
+static int push(struct driver *d)
+{
+	char frozen[200], work[200], rest[4096], copy[500];
+	struct mount_paths paths = {
+		.lowers = work, .upper = d->upper, .work = d->work, .mnt = d->mnt};
+
+	(void)snprintf(frozen, sizeof(frozen), "%s", d->upper);
+	(void)snprintf(work, sizeof(work), "%s", d->work);
+	(void)snprintf(rest, sizeof(rest), "%s", d->lowers);
+	d->pushed++;
+	(void)snprintf(d->upper, sizeof(d->upper), "%s/upper%u", d->scratch, d->pushed);
+	(void)snprintf(d->work, sizeof(d->work), "%s/work%u", d->scratch, d->pushed);
+	if (make(d->upper) || make(d->work) || mount_command_run(d->push, &paths) != 0 ||
+	    strlen(frozen) + strlen(rest) + 2 > sizeof(d->lowers)) {
+		(void)printf("loadop: no new upper\n");
+		return 2;
+	}
+	(void)snprintf(d->lowers, sizeof(d->lowers), "%s:", frozen);
+	strcat(d->lowers, rest);
+	(void)snprintf(copy, sizeof(copy), "cp -a '%s' '%s/pristine%u'", frozen, d->scratch,
+		       d->pushed - 1);
+	return shell_run(copy) != 0 ? 2 : 0;
+}
+
+/* While everybody works, for so many seconds. */
+static int pushes(struct driver *d, unsigned int seconds)
+{
+	int r = 0;
+
+	for (unsigned int i = 0; i < PUSHES && d->push && r == 0; i++) {
+		(void)usleep(seconds * 1000000 / (PUSHES + 1));
+		r = push(d);
+	}
+	return r;
+}
+
 /* All processes do @job: 0, 1 when something was wrong, 3 when one does not come back. */
 static int everybody(struct driver *d, enum job_kind job, unsigned int seconds)
 {
@@ -187,6 +235,8 @@ static int everybody(struct driver *d, enum job_kind job, unsigned int seconds)
 	for (unsigned int i = 0; i < d->processes; i++)
 		if (write(d->command[i], &byte, 1) != 1)
 			return 2;
+	if (job == JOB_RUN && pushes(d, seconds) != 0)
+		return 2;
 	for (unsigned int i = 0; i < d->processes; i++) {
 		struct pollfd p = {.fd = d->answer[i], .events = POLLIN};
 		long left = (long)(d->board->end - time(NULL)) + STUCK_SECONDS;
@@ -273,18 +323,32 @@ static int lower_make(struct driver *d)
 	return 0;
 }
 
-static int lower_check(struct driver *d)
+static int layer_check(const char *before, const char *layer)
 {
 	struct treecmp_options opt = {.limit = 10, .out = stdout};
-	cleanup_close int a = open(d->pristine, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_close int b = open(d->first_lower, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_close int a = open(before, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_close int b = open(layer, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct treecmp_result res;
 
 	if (a < 0 || b < 0 || treecmp_run(a, b, &opt, &res) < 0)
 		return 2;
 	if (res.differences)
-		(void)printf("loadop: the lower layer has changed\n");
+		(void)printf("loadop: the layer %s has changed\n", layer);
 	return res.differences ? 1 : 0;
+}
+
+static int layers_check(struct driver *d)
+{
+	int r = layer_check(d->pristine, d->first_lower);
+
+	for (unsigned int i = 0; i < d->pushed && r == 0; i++) {
+		char before[200], layer[200];
+
+		(void)snprintf(before, sizeof(before), "%s/pristine%u", d->scratch, i);
+		(void)snprintf(layer, sizeof(layer), "%s/upper%.0u", d->scratch, i);
+		r = layer_check(before, layer);
+	}
+	return r;
 }
 
 static int run(struct driver *d)
@@ -305,7 +369,7 @@ static int run(struct driver *d)
 		if (r != 3 && mount_end(d->mnt) < 0)
 			r = 2;
 		if (r == 0)
-			r = lower_check(d);
+			r = layers_check(d);
 	}
 	for (unsigned int i = 0; i < d->processes; i++)
 		(void)close(d->command[i]);
@@ -347,6 +411,7 @@ static int prepare(struct driver *d)
 static const struct option options[] = {
 	{"mount", required_argument, NULL, 'm'},
 	{"lower", required_argument, NULL, 'l'},
+	{"push", required_argument, NULL, 'P'},
 	{"dir", required_argument, NULL, 'd'},
 	{"processes", required_argument, NULL, 'p'},
 	{"threads", required_argument, NULL, 't'},
@@ -369,6 +434,9 @@ static bool parse(int argc, char **argv, struct driver *d)
 			break;
 		case 'l':
 			d->lower = optarg;
+			break;
+		case 'P':
+			d->push = optarg;
 			break;
 		case 'd':
 			d->dir = optarg;

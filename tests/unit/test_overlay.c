@@ -213,7 +213,7 @@ static int overwrite(const char *path, const char *text)
 	arm();
 	r = disarm(ovl_open(fs, n, O_WRONLY, &f));
 	if (r == 0) {
-		ck_assert_int_eq(io_pwrite_full(ovl_write_fd(f), text, strlen(text), 0), 0);
+		ck_assert_int_eq(io_pwrite_full(ovl_write_fd(fs, f), text, strlen(text), 0), 0);
 		ovl_close(fs, f);
 	}
 	put(n);
@@ -368,7 +368,7 @@ START_TEST(test_reader_sees_the_copy)
 	ck_assert_int_eq(overwrite("f", "LOWER"), 0);
 	read_all(f, buf, sizeof(buf));
 	ck_assert_str_eq(buf, "LOWER");
-	ck_assert_int_eq(ovl_write_fd(f), -EBADF);
+	ck_assert_int_eq(ovl_write_fd(fs, f), -EBADF);
 	ovl_close(fs, f);
 	put(n);
 }
@@ -518,7 +518,7 @@ START_TEST(test_symlink_keeps_its_node_without_marks)
 	ck_assert_ptr_eq(again, n);
 	put(again);
 	upper_ino = n->upper_ino;
-	ck_assert(ovl_origins_find(fs->numbers, upper_ino, &number));
+	ck_assert(ovl_origins_find(fs->numbers, fs->upper_batch, upper_ino, &number));
 	put_file("u/other", "x", 0644);
 	ck_assert_int_eq(rename_in("d", "s", "", "other", 0), 0);
 	ck_assert_int_eq(ovl_getattr(fs, n, &moved), 0);
@@ -527,7 +527,7 @@ START_TEST(test_symlink_keeps_its_node_without_marks)
 	ck_assert(!exists("other") && !exists("d/s") && !exists("s"));
 	put(n);
 	/* The number went with the object: whatever has its inode next is another one. */
-	ck_assert(!ovl_origins_find(fs->numbers, upper_ino, &number));
+	ck_assert(!ovl_origins_find(fs->numbers, fs->upper_batch, upper_ino, &number));
 	/* Hard links of one, over a remount too. */
 	ck_assert_int_eq(rename_in("", "s1", "", "s3", 0), 0);
 	ck_assert_uint_eq(stat_of("s3").st_ino, stat_of("s2").st_ino);
