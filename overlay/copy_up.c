@@ -325,7 +325,7 @@ static bool is_bare(struct ovl_fs *fs, const struct copy *c, uint64_t keep)
 {
 	return fs->metacopy && keep == OVL_COPY_META && S_ISREG(c->st.st_mode) &&
 	       c->st.st_size > 0 && !c->links &&
-	       ovl_lower_getxattr(c->from.lower, "security.capability", NULL, 0) <= 0;
+	       ovl_lower_getxattr(c->from.lower, OVL_XATTR_CAPS, NULL, 0) <= 0;
 }
 
 static int copy_one(struct ovl_fs *fs, struct ovl_node *n, struct ovl_node *parent, uint64_t keep)
@@ -390,7 +390,7 @@ static int fill(struct ovl_fs *fs, const struct copy *c)
 	uint64_t want = size_of_copy(c);
 	size_t caps_len;
 	cleanup_close int fd = ovl_sys_reopen(c->from.fd, O_WRONLY);
-	int r = fd < 0 ? fd : ovl_source_xattr(&c->from, "security.capability", &caps, &caps_len);
+	int r = fd < 0 ? fd : ovl_source_xattr(&c->from, OVL_XATTR_CAPS, &caps, &caps_len);
 
 	if (r == -ENODATA || r == -EOPNOTSUPP)
 		r = 0;
@@ -402,7 +402,7 @@ static int fill(struct ovl_fs *fs, const struct copy *c)
 		r = copy_data(fs, c, fd);
 	ovl_quota_end(&change);
 	if (r == 0 && caps)
-		r = ovl_sys_setxattr(c->from.fd, "", "security.capability", caps, caps_len, 0);
+		r = ovl_sys_setxattr(c->from.fd, "", OVL_XATTR_CAPS, caps, caps_len, 0);
 	if (fd >= 0 && (r < 0 || c->keep >= (uint64_t)c->st.st_size)) {
 		int restored = ovl_sys_utimens(c->from.fd, "", ts);
 

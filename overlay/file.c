@@ -234,6 +234,18 @@ int ovl_read_map(struct ovl_fs *fs, struct ovl_file *f, off_t off, size_t len, s
 	return ovl_data_need(&f->lower, (uint64_t)off, ret->len);
 }
 
+void ovl_caps_get(int fd, struct ovl_caps *ret)
+{
+	ret->len = ovl_sys_getxattr(fd, "", OVL_XATTR_CAPS, ret->value, sizeof(ret->value));
+}
+
+int ovl_caps_put(int fd, const struct ovl_caps *caps)
+{
+	return caps->len <= 0 ? 0
+			      : ovl_sys_setxattr(fd, "", OVL_XATTR_CAPS, caps->value,
+						 (size_t)caps->len, 0);
+}
+
 int ovl_write_begin(struct ovl_fs *fs, struct ovl_file *f, off_t off, size_t len,
 		    struct ovl_quota_change *ret)
 {

@@ -193,6 +193,16 @@ int ovl_read_map(struct ovl_fs *fs, struct ovl_file *f, off_t off, size_t len,
 int ovl_file_fd(struct ovl_file *f);
 /* The upper fd of a handle opened for writing, borrowed: after a push, of a copy. -EBADF. */
 int ovl_write_fd(struct ovl_fs *fs, struct ovl_file *f) OVL_MUST;
+/*
+ * What a change through a mapping leaves alone on every file system, and write(2), by which it
+ * comes to the upper, ends: the capabilities of @fd, before it and after it.
+ */
+struct ovl_caps {
+	ssize_t len; /* <= 0: none */
+	char value[64];
+};
+void ovl_caps_get(int fd, struct ovl_caps *ret);
+int ovl_caps_put(int fd, const struct ovl_caps *caps) OVL_MUST;
 /* The same as @ret->fd, with room for @ret->len of @len bytes (overlay/quota.h). */
 struct ovl_quota_change;
 int ovl_write_begin(struct ovl_fs *fs, struct ovl_file *f, off_t off, size_t len,

@@ -464,6 +464,7 @@ static void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in,
 	size_t len = fuse_buf_size(in);
 	bool kills = ovl_session_io_kills();
 	struct ovl_fs *fs = fs_of(req);
+	struct ovl_caps caps = {.len = 0};
 	struct ovl_file *f = NULL;
 	ssize_t done = file_get(req, ino, fi, O_WRONLY | (fi->flags & O_APPEND), &f);
 
@@ -475,7 +476,11 @@ static void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in,
 		out.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
 		out.buf[0].fd = c.fd;
 		out.buf[0].pos = off;
+		if (fi->writepage)
+			ovl_caps_get(c.fd, &caps);
 		done = fuse_buf_copy(&out, in, 0);
+		if (ovl_caps_put(c.fd, &caps) < 0)
+			log_error("capabilities of a file that is mapped cannot be kept");
 	}
 	ovl_quota_end(&c);
 	if (done > 0 && kills)

@@ -8,6 +8,8 @@
 #include <sys/statvfs.h>
 #include <sys/types.h>
 
+#define OVL_XATTR_CAPS "security.capability"
+
 /*
  * sys - every system call that touches a real layer, in one family: results
  * are 0 (or a count, or an fd) or -errno, EINTR is retried, each call can be

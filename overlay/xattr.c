@@ -239,8 +239,7 @@ int ovl_setxattr(struct ovl_fs *fs, struct ovl_node *n, const char *name, const 
 	/* Writing data takes capabilities away: they come first. */
 	if (r == 0)
 		r = ovl_copy_up(fs, n,
-				strcmp(name, "security.capability") == 0 ? OVL_COPY_ALL
-									 : OVL_COPY_META);
+				strcmp(name, OVL_XATTR_CAPS) == 0 ? OVL_COPY_ALL : OVL_COPY_META);
 	if (r < 0)
 		return r;
 	pthread_rwlock_rdlock(&fs->tree);

@@ -396,12 +396,16 @@ test_a_mount_point_above_its_layers() {
 # As the kernel's: whatever changes a file, by whoever, takes its capabilities; what does not change it leaves them.
 capabilities() {
 	python3 - <<'PY'
-import mmap, os
+import mmap, mmap, os
 CAP, value = "security.capability", bytes.fromhex("0100000200200000000000000000000000000000")
 def fd(path, flags, call):
     at = os.open(path, flags)
     try: call(at)
     finally: os.close(at)
+def through_mapping(f):
+    with mmap.mmap(f, 0) as m:
+        m[0:1] = b"z"
+        m.flush()
 ends = {
     "write": lambda p: fd(p, os.O_WRONLY, lambda f: os.write(f, b"x")),
     "append": lambda p: fd(p, os.O_WRONLY | os.O_APPEND, lambda f: os.write(f, b"x")),
@@ -421,6 +425,7 @@ stays = {
     "link": lambda p: (os.link(p, "l"), os.unlink("l")),
     "setxattr": lambda p: os.setxattr(p, "user.a", b"b"),
     "read": lambda p: fd(p, os.O_RDONLY, lambda f: os.read(f, 9)),
+    "mapping": lambda p: fd(p, os.O_RDWR, through_mapping),
 }
 os.chdir("mnt")
 open("other", "w").write("data")
@@ -440,7 +445,7 @@ PY
 test_capabilities_end_with_a_change_as_root() {
 	local i openings='noopen=0,passthrough=0 passthrough=1 metacopy=on'
 	mkdir lower
-	for i in $(seq 0 15); do
+	for i in $(seq 0 16); do
 		echo "lower $i" >"lower/cap$i"
 		setcap cap_net_raw+ep "lower/cap$i"
 	done
