@@ -254,6 +254,12 @@ int ovl_setxattr(struct ovl_fs *fs, struct ovl_node *n, const char *name, const 
 	return r;
 }
 
+static bool was_in_upper(struct ovl_node *n)
+{
+	return ovl_node_has(n, OVL_NODE_UPPER) ||
+	       (n->n_lowers > 0 && ovl_node_lowers(n)[0]->layer->frozen);
+}
+
 int ovl_removexattr(struct ovl_fs *fs, struct ovl_node *n, const char *name)
 {
 	struct ovl_at at cleanup_at = OVL_AT_INIT;
@@ -273,11 +279,11 @@ int ovl_removexattr(struct ovl_fs *fs, struct ovl_node *n, const char *name)
 		return r;
 	/*
 	 * Nothing to remove is no reason to copy up. Of an ACL it is no error, but where the
-	 * kernel's overlayfs looks first, as here: on what is still in a lower layer.
+	 * kernel's overlayfs looks first, as here: on what is still in a lower layer, and was so
+	 * before a push.
 	 */
 	have = raw_get(fs, n, stored, NULL, 0);
-	if (have == -ENODATA && ovl_node_has(n, OVL_NODE_UPPER) &&
-	    strncmp(name, "system.posix_acl_", 17) == 0)
+	if (have == -ENODATA && was_in_upper(n) && strncmp(name, "system.posix_acl_", 17) == 0)
 		return 0;
 	if (have < 0)
 		return (int)have;
