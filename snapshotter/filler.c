@@ -26,7 +26,7 @@
 #define IDLE_SECONDS  30
 #define AHEAD_PIECE   (1u << 20) /* bytes of a blob, of the first request of reading ahead */
 #define AHEAD_WORKERS 3
-#define AHEAD_FROM    2 /* orders: reading ahead begins, and 64 MiB of tar are enough */
+#define AHEAD_FROM    3 /* orders: reading ahead begins, and 64 MiB of tar are enough */
 #define AHEAD_MAX     6
 #define LOG_MAX	      (1 << 20) /* bytes of run/fill.log, when a filler starts */
 
@@ -221,7 +221,7 @@ static void start_ahead_locked(struct filler *f, struct open_layer *o)
 
 /*
  * Somebody misses what is at @off. Who reads in the order of the tar, as one does who reads much,
- * gets what follows brought meanwhile, each time four times as far; who jumps gets only what he
+ * gets what follows brought meanwhile, each time twice as far; who jumps gets only what he
  * asks for.
  */
 static void plan_ahead(struct filler *f, struct open_layer *o, uint64_t off, uint64_t len)
@@ -233,7 +233,7 @@ static void plan_ahead(struct filler *f, struct open_layer *o, uint64_t off, uin
 	if (!follows)
 		o->ahead_order /= 2;
 	else if (o->ahead_order < AHEAD_MAX)
-		o->ahead_order += 2;
+		o->ahead_order++;
 	if (o->ahead_order >= AHEAD_FROM) {
 		end = start + ((uint64_t)1 << (20 + o->ahead_order));
 		/* elsewhere than before, or further */
