@@ -222,19 +222,9 @@ static int dir_stat(struct ovl_obj *o, struct stat *ret)
 static int open_dir(struct ovl_obj *dir, DIR **ret)
 {
 	cleanup_dirfd struct ovl_dirfd *d = NULL;
-	int fd, r = dir_fd(dir, &d);
+	int r = dir_fd(dir, &d);
 
-	if (r < 0)
-		return r;
-	fd = ovl_sys_open(d->fd, ".", O_RDONLY | O_DIRECTORY, 0);
-	if (fd < 0)
-		return fd;
-	*ret = fdopendir(fd);
-	if (!*ret) {
-		r = -errno;
-		(void)close(fd);
-	}
-	return r;
+	return r < 0 ? r : ovl_sys_opendir(d->fd, ".", ret);
 }
 
 /* @impure: of a frozen layer, entries may have an origin. */

@@ -378,15 +378,10 @@ static int move_pins(int from, int to)
 {
 	cleanup_closedir DIR *d = NULL;
 	struct dirent *de;
-	int r = 0, fd = ovl_sys_open(from, ".", O_RDONLY | O_DIRECTORY, 0);
+	int r = ovl_sys_opendir(from, ".", &d);
 
-	if (fd < 0)
-		return fd;
-	d = fdopendir(fd);
-	if (!d) {
-		(void)close(fd);
-		return -ENOMEM;
-	}
+	if (r < 0)
+		return r;
 	while (r == 0 && (de = readdir(d)))
 		if (strncmp(de->d_name, "pin", 3) == 0)
 			r = ovl_sys_rename(from, de->d_name, to, de->d_name, 0);

@@ -102,29 +102,24 @@ static int count(struct ovl_quota *q, struct counted *c, const struct stat *st)
 	return 0;
 }
 
-static int count_tree(struct ovl_quota *q, struct counted *c, int dirfd, const char *name)
+static int count_tree(struct ovl_quota *q, struct counted *c, int parent, const char *name)
 {
 	cleanup_closedir DIR *d = NULL;
 	struct dirent *de;
-	int r = 0, fd = ovl_sys_open(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	int r = ovl_sys_opendir(parent, name, &d);
 
-	if (fd < 0)
-		return fd;
-	d = fdopendir(fd);
-	if (!d) {
-		(void)close(fd);
-		return -ENOMEM;
-	}
+	if (r < 0)
+		return r;
 	while (r == 0 && (de = readdir(d))) {
 		struct stat st;
 
 		if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0)
 			continue;
-		r = ovl_sys_stat(fd, de->d_name, &st);
+		r = ovl_sys_stat(dirfd(d), de->d_name, &st);
 		if (r == 0)
 			r = count(q, c, &st);
 		if (r == 0 && S_ISDIR(st.st_mode))
-			r = count_tree(q, c, fd, de->d_name);
+			r = count_tree(q, c, dirfd(d), de->d_name);
 	}
 	return r;
 }

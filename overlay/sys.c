@@ -110,6 +110,20 @@ int ovl_sys_open(int fd, const char *name, int flags, mode_t mode)
 	return r;
 }
 
+int ovl_sys_opendir(int fd, const char *name, DIR **ret)
+{
+	int r, dir = ovl_sys_open(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+
+	if (dir < 0)
+		return dir;
+	*ret = fdopendir(dir);
+	if (*ret)
+		return 0;
+	r = -errno;
+	(void)close(dir);
+	return r;
+}
+
 int ovl_sys_reopen(int fd, int flags)
 {
 	char path[SYS_PATH_MAX];

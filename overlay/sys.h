@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
+#include <dirent.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -46,6 +47,7 @@ void ovl_trace_set(bool on);
 /* Opens (@name may not be ""): openat2 beneath @fd, no symlinks, O_CLOEXEC. Returns the fd, owned.
  */
 int ovl_sys_open(int fd, const char *name, int flags, mode_t mode) OVL_MUST;
+int ovl_sys_opendir(int fd, const char *name, DIR **ret) OVL_MUST; /* a symlink is none */
 /* Opens the object that the O_PATH fd @fd is once more, with other flags. */
 int ovl_sys_reopen(int fd, int flags) OVL_MUST;
 int ovl_sys_stat(int fd, const char *name, struct stat *ret) OVL_MUST;

@@ -71,15 +71,11 @@ static int read_incompat(int work_fd, bool *ret_volatile)
 {
 	cleanup_closedir DIR *d = NULL;
 	struct dirent *de;
-	int r = -ENOENT, fd = ovl_sys_open(work_fd, "incompat", O_RDONLY | O_DIRECTORY, 0);
+	int r = ovl_sys_opendir(work_fd, "incompat", &d);
 
-	if (fd < 0)
-		return fd;
-	d = fdopendir(fd);
-	if (!d) {
-		(void)close(fd);
-		return -ENOMEM;
-	}
+	if (r < 0)
+		return r;
+	r = -ENOENT;
 	*ret_volatile = true;
 	while ((de = readdir(d))) {
 		if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0)
@@ -142,15 +138,10 @@ static int sweep(int work_fd)
 {
 	cleanup_closedir DIR *d = NULL;
 	struct dirent *de;
-	int r = 0, fd = ovl_sys_open(work_fd, ".", O_RDONLY | O_DIRECTORY, 0);
+	int r = ovl_sys_opendir(work_fd, ".", &d);
 
-	if (fd < 0)
-		return fd;
-	d = fdopendir(fd);
-	if (!d) {
-		(void)close(fd);
-		return -ENOMEM;
-	}
+	if (r < 0)
+		return r;
 	while (r == 0 && (de = readdir(d)))
 		if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0 &&
 		    strcmp(de->d_name, "incompat") != 0)
@@ -184,15 +175,10 @@ static int load_links(struct ovl_fs *fs)
 	struct dirent *de;
 	struct stat st;
 	uint64_t number;
-	int r = 0, fd = ovl_sys_open(fs->links_fd, ".", O_RDONLY | O_DIRECTORY, 0);
+	int r = ovl_sys_opendir(fs->links_fd, ".", &d);
 
-	if (fd < 0)
-		return fd;
-	d = fdopendir(fd);
-	if (!d) {
-		(void)close(fd);
-		return -ENOMEM;
-	}
+	if (r < 0)
+		return r;
 	while (r == 0 && (de = readdir(d))) {
 		if (ovl_mark_number(de->d_name, strlen(de->d_name), &number) < 0)
 			continue;
