@@ -59,11 +59,11 @@ int registry_error(const struct http_answer *a, const char *what, struct err *er
 	__attribute__((cold));
 
 /*
- * registry_range.c: the bytes [from, from + len) of a blob to @fd at @from there; one that starts
- * over or sends more than was asked for is fine, another range -EBADMSG. Patient for @seconds.
+ * registry_range.c: a part of a blob; an answer that starts over or sends more than was asked for
+ * is fine, another range -EBADMSG.
  */
-int registry_range(struct registry *r, const struct oci_descriptor *desc, uint64_t from,
-		   uint64_t len, int fd, unsigned int seconds, struct err *err)
+int registry_range(struct registry *r, const struct oci_descriptor *desc,
+		   const struct oci_range *want, struct err *err)
 	__attribute__((warn_unused_result));
 
 /* referrers.c: the index of what refers to @subject, appended; -ENOENT. */

@@ -11,8 +11,10 @@
 #include "oci/registry.h"
 
 struct piece {
+	const struct oci_range *want;
 	struct http_range range;
-	int fd;
+	int stopped; /* by who is told what arrived: for the reason in @why */
+	struct err why;
 };
 
 static int take_bytes(void *ctx, unsigned int status, const char *content_range, const void *data,
@@ -24,11 +26,15 @@ static int take_bytes(void *ctx, unsigned int status, const char *content_range,
 
 	if (more < 0)
 		return more;
-	r = io_pwrite_full(g->fd, data, len, (off_t)(g->range.pos - len));
+	r = io_pwrite_full(g->want->fd, data, len, (off_t)(g->range.pos - len));
 	if (r < 0) {
 		g->range.pos -= len;
 		return r;
 	}
+	if (g->want->arrived)
+		g->stopped = g->want->arrived(g->want->ctx, g->range.pos, &g->why);
+	if (g->stopped < 0)
+		return -ECANCELED;
 	return more ? -ECANCELED : 0; /* it sends more than was asked for: nothing to wait for */
 }
 
@@ -51,6 +57,11 @@ static int range_once(struct registry *r, const struct oci_descriptor *desc, str
 		       g->range.end - 1);
 	http_range_begin(&g->range);
 	code = registry_try(r, &req, a, err);
+	if (g->stopped < 0) {
+		if (err)
+			*err = g->why;
+		return g->stopped;
+	}
 	if (g->range.pos == g->range.end)
 		return 0;
 	if (code == -EBADMSG && g->range.looked)
@@ -68,10 +79,12 @@ static int range_once(struct registry *r, const struct oci_descriptor *desc, str
 	return registry_error(a, what, err);
 }
 
-int registry_range(struct registry *r, const struct oci_descriptor *desc, uint64_t from,
-		   uint64_t len, int fd, unsigned int seconds, struct err *err)
+int registry_range(struct registry *r, const struct oci_descriptor *desc,
+		   const struct oci_range *want, struct err *err)
 {
-	struct piece g = {.range = {.pos = from, .end = from + len}, .fd = fd};
+	struct piece g = {.want = want,
+			  .range = {.pos = want->from, .end = want->from + want->len},
+			  .why = ERR_INIT};
 	struct timespec start, now;
 	unsigned int idle = 0;
 
@@ -81,10 +94,10 @@ int registry_range(struct registry *r, const struct oci_descriptor *desc, uint64
 		uint64_t before = g.range.pos;
 		int code = range_once(r, desc, &g, &a, err);
 
-		if (code != -ECONNABORTED)
+		if (code != -ECONNABORTED || g.stopped < 0)
 			return code;
 		(void)clock_gettime(CLOCK_MONOTONIC, &now);
-		if (now.tv_sec - start.tv_sec >= (time_t)seconds)
+		if (now.tv_sec - start.tv_sec >= (time_t)want->seconds)
 			return code;
 		idle = g.range.pos > before ? 1 : idle + 1;
 		log_info("blob %s: a range broke at byte %" PRIu64, desc->digest.text, g.range.pos);

@@ -121,8 +121,8 @@ int oci_source_blob(struct oci_source *src, const struct oci_descriptor *desc, s
 }
 
 /* From a file that can be read anywhere: its blob starts where it stands. */
-static int range_of_file(struct oci_source *src, const struct oci_descriptor *desc, uint64_t from,
-			 uint64_t len, int fd, struct err *err)
+static int range_of_file(struct oci_source *src, const struct oci_descriptor *desc,
+			 const struct oci_range *want, struct err *err)
 {
 	struct oci_blob blob cleanup_oci_blob = OCI_BLOB_INIT;
 	off_t base;
@@ -134,17 +134,18 @@ static int range_of_file(struct oci_source *src, const struct oci_descriptor *de
 	if (base < 0)
 		return err_msg(err, -EOPNOTSUPP, "blob %s cannot be read in pieces",
 			       desc->digest.text);
-	r = io_copy_range(blob.fd, base + (off_t)from, fd, (off_t)from, len, false);
+	r = io_copy_range(blob.fd, base + (off_t)want->from, want->fd, (off_t)want->from, want->len,
+			  false);
 	return r < 0 ? err_set(err, r, "read blob %s", desc->digest.text) : 0;
 }
 
-int oci_source_range(struct oci_source *src, const struct oci_descriptor *desc, uint64_t from,
-		     uint64_t len, int fd, unsigned int seconds, struct err *err)
+int oci_source_range(struct oci_source *src, const struct oci_descriptor *desc,
+		     const struct oci_range *want, struct err *err)
 {
-	if (len == 0 || from > desc->size || len > desc->size - from)
+	if (want->len == 0 || want->from > desc->size || want->len > desc->size - want->from)
 		return err_msg(err, -EINVAL, "blob %s has no such range", desc->digest.text);
-	return src->ops->range ? src->ops->range(src->impl, desc, from, len, fd, seconds, err)
-			       : range_of_file(src, desc, from, len, fd, err);
+	return src->ops->range ? src->ops->range(src->impl, desc, want, err)
+			       : range_of_file(src, desc, want, err);
 }
 
 int oci_source_referrers(struct oci_source *src, const struct digest *subject, struct strbuf *out,

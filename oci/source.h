@@ -61,12 +61,21 @@ struct oci_blob {
 	}
 int oci_source_blob(struct oci_source *src, const struct oci_descriptor *desc, struct oci_blob *ret,
 		    struct err *err) __attribute__((warn_unused_result));
-/*
- * The bytes [@from, @from + @len) of a blob, not verified, to @fd, at the same place there. Any
- * number of threads. Tries for @seconds; @len > 0, not beyond the blob's size.
- */
-int oci_source_range(struct oci_source *src, const struct oci_descriptor *desc, uint64_t from,
-		     uint64_t len, int fd, unsigned int seconds, struct err *err)
+/* Bytes of a blob that are wanted: [from, from + len); len > 0, not beyond the blob's size. */
+struct oci_range {
+	uint64_t from, len;
+	int fd; /* where they go, to the same place as in the blob */
+	unsigned int seconds; /* how long it is tried */
+	/*
+	 * NULL, or told, where they come bit by bit, that all in front of @end is there: by the
+	 * thread that waits for the whole. < 0 ends the transfer, and is its result.
+	 */
+	int (*arrived)(void *ctx, uint64_t end, struct err *err);
+	void *ctx;
+};
+/* Not verified. Any number of threads. */
+int oci_source_range(struct oci_source *src, const struct oci_descriptor *desc,
+		     const struct oci_range *want, struct err *err)
 	__attribute__((warn_unused_result));
 /* The list of all that refers to @subject, an image index: appended. -ENOENT: there is none. */
 int oci_source_referrers(struct oci_source *src, const struct digest *subject, struct strbuf *out,

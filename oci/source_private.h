@@ -21,8 +21,8 @@ struct oci_source_ops {
 	int (*blob)(void *impl, const struct oci_descriptor *desc, struct oci_blob *ret,
 		    struct err *err);
 	/* NULL: blob() gives a file that can be read anywhere */
-	int (*range)(void *impl, const struct oci_descriptor *desc, uint64_t from, uint64_t len,
-		     int fd, unsigned int seconds, struct err *err);
+	int (*range)(void *impl, const struct oci_descriptor *desc, const struct oci_range *want,
+		     struct err *err);
 	/* NULL: nothing can refer to anything there. Appends the index's text; -ENOENT: none. */
 	int (*referrers)(void *impl, const struct digest *subject, struct strbuf *out,
 			 struct err *err);

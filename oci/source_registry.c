@@ -341,12 +341,12 @@ static int source_blob(void *impl, const struct oci_descriptor *desc, struct oci
 	return 0;
 }
 
-static int source_range(void *impl, const struct oci_descriptor *desc, uint64_t from, uint64_t len,
-			int fd, unsigned int seconds, struct err *err)
+static int source_range(void *impl, const struct oci_descriptor *desc, const struct oci_range *want,
+			struct err *err)
 {
 	struct source *s = impl;
 
-	return registry_range(s->reg, desc, from, len, fd, seconds, err);
+	return registry_range(s->reg, desc, want, err);
 }
 
 /*

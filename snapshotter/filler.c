@@ -21,30 +21,30 @@
 #include "overlay/lazy.h"
 #include "snapshotter/image.h"
 
-#define BACKLOG	      64
-#define CALLS_MAX     256 /* at once; more wait in the socket's queue */
-#define IDLE_SECONDS  30
-#define AHEAD_PIECE   (1u << 20) /* bytes of a blob, of the first request of reading ahead */
-#define AHEAD_WORKERS 3
-#define AHEAD_FROM    3 /* orders: reading ahead begins, and 64 MiB of tar are enough */
-#define AHEAD_MAX     6
-#define LOG_MAX	      (1 << 20) /* bytes of run/fill.log, when a filler starts */
+#define BACKLOG	     64
+#define CALLS_MAX    256 /* at once; more wait in the socket's queue */
+#define IDLE_SECONDS 30
+#define LOG_MAX	     (1 << 20) /* bytes of run/fill.log, when a filler starts */
 
 struct call {
 	struct filler *f;
 	int fd;
 };
 
-static time_t now(void)
+uint64_t filler_now_ms(void)
 {
 	struct timespec t;
 
 	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec;
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-/* Under lock. */
-static void unref_locked(struct open_layer *o)
+static time_t now(void)
+{
+	return (time_t)(filler_now_ms() / 1000);
+}
+
+void filler_unref_locked(struct open_layer *o)
 {
 	if (--o->refs > 0)
 		return;
@@ -55,7 +55,7 @@ static void unref_locked(struct open_layer *o)
 void filler_unref(struct filler *f, struct open_layer *o)
 {
 	(void)pthread_mutex_lock(&f->lock);
-	unref_locked(o);
+	filler_unref_locked(o);
 	(void)pthread_mutex_unlock(&f->lock);
 }
 
@@ -69,7 +69,7 @@ static void unlist_locked(struct filler *f, struct open_layer *o)
 		p = &(*p)->next;
 	*p = o->next;
 	o->listed = false;
-	unref_locked(o);
+	filler_unref_locked(o);
 }
 
 void filler_unlist(struct filler *f, struct open_layer *o)
@@ -133,7 +133,7 @@ int filler_finish(struct filler *f, struct open_layer *o, struct err *err)
 	return r;
 }
 
-static void wake(struct filler *f)
+void filler_wake(struct filler *f)
 {
 	(void)pthread_mutex_lock(&f->lock);
 	f->look = true;
@@ -154,104 +154,6 @@ static int complete(struct filler *f, struct open_layer *o, struct err *err)
 	return r == 0 ? filler_finish(f, o, err) : r;
 }
 
-struct ahead {
-	struct filler *f;
-	struct open_layer *o;
-};
-
-/* The further ahead, the less it costs to wait for more at once; requests have their price. */
-static uint64_t ahead_piece_locked(const struct open_layer *o)
-{
-	unsigned int more = o->ahead_order > AHEAD_FROM ? o->ahead_order - AHEAD_FROM : 0;
-	uint64_t piece = (uint64_t)AHEAD_PIECE << more;
-
-	return piece < FILLER_RUN ? piece : FILLER_RUN;
-}
-
-static void *read_ahead(void *ctx)
-{
-	struct ahead *a = ctx;
-	struct open_layer *o = a->o;
-	struct err err = ERR_INIT;
-	int r = 0;
-
-	for (;;) {
-		uint64_t off, end;
-
-		(void)pthread_mutex_lock(&a->f->lock);
-		off = o->ahead_next;
-		if (r < 0 || off >= o->ahead_end)
-			break;
-		end = lazy_layer_piece(o->layer, off, ahead_piece_locked(o));
-		o->ahead_next = end;
-		(void)pthread_mutex_unlock(&a->f->lock);
-		/* who needs it will hear of it */
-		r = lazy_layer_fill(o->layer, off, end - off, ovl_lazy_seconds(), &err);
-	}
-	o->ahead_workers--;
-	unref_locked(o);
-	(void)pthread_mutex_unlock(&a->f->lock);
-	a->f->calls--;
-	free(a);
-	return NULL;
-}
-
-/* Under lock. */
-static void start_ahead_locked(struct filler *f, struct open_layer *o)
-{
-	struct ahead *a = malloc(sizeof(*a));
-	pthread_attr_t detached;
-	pthread_t thread;
-
-	if (!a || pthread_attr_init(&detached) != 0) {
-		free(a);
-		return;
-	}
-	*a = (struct ahead){.f = f, .o = o};
-	(void)pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-	if (pthread_create(&thread, &detached, read_ahead, a) == 0) {
-		o->refs++;
-		o->ahead_workers++;
-		f->calls++;
-	} else {
-		free(a);
-	}
-	(void)pthread_attr_destroy(&detached);
-}
-
-/*
- * Somebody misses what is at @off. Who reads in the order of the tar, as one does who reads much,
- * gets what follows brought meanwhile, each time twice as far; who jumps gets only what he
- * asks for.
- */
-static void plan_ahead(struct filler *f, struct open_layer *o, uint64_t off, uint64_t len)
-{
-	bool follows = lazy_layer_follows(o->layer, off);
-	uint64_t start = off + len, end;
-
-	(void)pthread_mutex_lock(&f->lock);
-	if (!follows)
-		o->ahead_order /= 2;
-	else if (o->ahead_order < AHEAD_MAX)
-		o->ahead_order++;
-	if (o->ahead_order >= AHEAD_FROM) {
-		end = start + ((uint64_t)1 << (20 + o->ahead_order));
-		/* elsewhere than before, or further */
-		if (start < o->ahead_next && o->ahead_next <= end)
-			start = o->ahead_next;
-		o->ahead_next = start;
-		o->ahead_end = end < lazy_layer_size(o->layer) ? end : lazy_layer_size(o->layer);
-		while (o->ahead_workers < AHEAD_WORKERS && o->ahead_next < o->ahead_end) {
-			unsigned int before = o->ahead_workers;
-
-			start_ahead_locked(f, o);
-			if (o->ahead_workers == before)
-				break;
-		}
-	}
-	(void)pthread_mutex_unlock(&f->lock);
-}
-
 static int answer(struct filler *f, const struct ovl_lazy_question *q, struct err *err)
 {
 	struct open_layer *o = NULL;
@@ -261,7 +163,7 @@ static int answer(struct filler *f, const struct ovl_lazy_question *q, struct er
 	if (memcmp(q->magic, OVL_LAZY_MAGIC, sizeof(q->magic)) != 0)
 		return err_msg(err, -EPROTO, "this is no question");
 	if (q->op == OVL_LAZY_WAKE) {
-		wake(f);
+		filler_wake(f);
 		return 0;
 	}
 	memcpy(id, q->layer, 64);
@@ -279,11 +181,11 @@ static int answer(struct filler *f, const struct ovl_lazy_question *q, struct er
 		r = complete(f, o, err);
 	} else {
 		f->demands++;
-		plan_ahead(f, o, q->off, q->len);
+		filler_plan_ahead(f, o, q->off, q->len);
 		r = lazy_layer_fill(o->layer, q->off, q->len, ovl_lazy_seconds(), err);
 		f->demands--;
 		if (r == 0 && lazy_layer_missing(o->layer, 1, &(uint64_t){0}, &(uint64_t){0}) == 0)
-			wake(f); /* that was the last of it */
+			filler_wake(f); /* that was the last of it */
 	}
 	filler_unref(f, o);
 	return r;

@@ -19,6 +19,8 @@
  */
 #define LIST_WORKERS  3
 #define PAUSE_MS      20 /* between two looks whether somebody waits */
+#define REST_MS	      2000 /* without a question: readers have what they want */
+#define REST_MAX_MS   30000
 #define AGAIN_SECONDS 2 /* after a failure; twice as long each time */
 #define AGAIN_MAX     60
 
@@ -27,14 +29,6 @@ static void nap(unsigned int ms)
 	const struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
 
 	(void)nanosleep(&t, NULL);
-}
-
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
 /* Something new is to be looked at: a list of it comes first. */
@@ -213,14 +207,31 @@ static bool fetch_lists(struct tasks *t)
 static bool take_turn(struct filler *f, struct open_layer *o, uint64_t rate, uint64_t bytes,
 		      uint64_t *due)
 {
-	while (f->demands > 0 || (rate && now_ms() < *due)) {
+	while (f->demands > 0 || (rate && filler_now_ms() < *due)) {
 		if (is_called(f) || !lazy_layer_is_there(o->layer))
 			return false;
 		nap(PAUSE_MS);
 	}
 	if (rate)
-		*due = (*due > now_ms() ? *due : now_ms()) + bytes * 1000 / rate;
+		*due = (*due > filler_now_ms() ? *due : filler_now_ms()) + bytes * 1000 / rate;
 	return !is_called(f);
+}
+
+/*
+ * Making an ordinary layer of one that is all here costs as much again, and hurries nobody: it is
+ * put off while readers still ask. False: there is something else to be done first.
+ */
+static bool let_rest(struct filler *f)
+{
+	const uint64_t until = filler_now_ms() + REST_MAX_MS;
+
+	while (filler_now_ms() < until &&
+	       (f->demands > 0 || filler_now_ms() < f->asked_ms + REST_MS)) {
+		if (is_called(f))
+			return false;
+		nap(PAUSE_MS);
+	}
+	return true;
 }
 
 /* The rest of one layer when it is to come; an ordinary one when nothing is missing. */
@@ -247,6 +258,8 @@ static int work_on(struct filler *f, struct task *x)
 		}
 		r = lazy_layer_fill(x->layer->layer, off, len, ovl_lazy_seconds(), &err);
 	}
+	if (r == 0 && lazy_layer_missing(x->layer->layer, 1, &off, &len) == 0 && !let_rest(f))
+		return 0;
 	if (r == 0)
 		r = filler_finish(f, x->layer, &err);
 	if (r == -ENOENT) /* not lazy any more */

@@ -197,32 +197,71 @@ int lazy_inflate(struct lazy_layer *l, size_t i, size_t end, const char *from, s
 	return 0;
 }
 
+/* Spans [i, end) on their way from a place: those in front of @i are here. */
+struct run {
+	struct lazy_layer *l;
+	size_t i, end;
+	const char *from;
+};
+
+/* A span is inflated, and whoever waits for it wakes, while the next ones are still on the line. */
+static int take_arrived(void *ctx, uint64_t pos, struct err *err)
+{
+	struct run *run = ctx;
+	size_t k = run->i;
+	int r;
+
+	for (; k < run->end; k++) {
+		const struct oci_span *x = oci_spans_get(run->l->spans, k);
+
+		if (x->in + x->in_len > pos)
+			break;
+	}
+	r = lazy_inflate(run->l, run->i, k, run->from, err);
+	run->i = k;
+	return r;
+}
+
+static int bring_from(struct lazy_layer *l, size_t i, size_t end, size_t place,
+		      unsigned int seconds, struct err *err)
+{
+	struct run run = {.l = l, .i = i, .end = end, .from = l->places[place].spec};
+	const struct oci_span *first = oci_spans_get(l->spans, i);
+	const struct oci_span *last = oci_spans_get(l->spans, end - 1);
+	const struct oci_range want = {.from = first->in,
+				       .len = last->in + last->in_len - first->in,
+				       .fd = l->blob_fd,
+				       .seconds = seconds,
+				       .arrived = take_arrived,
+				       .ctx = &run};
+	int r = want.len ? lazy_fetch(l, &want, place, err) : 0;
+
+	return r == 0 ? lazy_inflate(l, run.i, end, run.from, err) : r;
+}
+
 /* What is wrong is asked for again, of every place; who is not there is waited for. */
 static int bring_run(struct lazy_layer *l, size_t i, size_t end, unsigned int seconds,
 		     struct err *err)
 {
-	const struct oci_span *first = oci_spans_get(l->spans, i);
-	const struct oci_span *last = oci_spans_get(l->spans, end - 1);
-	uint64_t len = last->in + last->in_len - first->in;
 	time_t until = now() + (time_t)seconds;
+	size_t first = i;
 	int r = -EIO;
 
 	for (unsigned int n = 0; n < ROUNDS * l->n_places; n++) {
-		size_t place = n % l->n_places;
 		time_t left = until - now();
 
 		if (n > 0 && left <= 0)
 			break;
-		r = len ? lazy_fetch(l, first->in, len, place, left > 0 ? (unsigned int)left : 1,
-				     err)
-			: 0;
-		if (r == 0)
-			r = lazy_inflate(l, i, end, l->places[place].spec, err);
+		while (i < end && erofs_presence_has(l->present, i))
+			i++;
+		r = i < end ? bring_from(l, i, end, n % l->n_places,
+					 left > 0 ? (unsigned int)left : 1, err)
+			    : 0;
 		if (r == 0 || r == -ENOSPC || r == -ENOMEM)
 			break;
 	}
 	if (r < 0)
-		log_error("layer %s, spans %zu to %zu: %s: %s", l->id, i, end - 1, err->where,
+		log_error("layer %s, spans %zu to %zu: %s: %s", l->id, first, end - 1, err->where,
 			  err->msg);
 	return r;
 }
@@ -322,11 +361,18 @@ uint64_t lazy_layer_missing(struct lazy_layer *l, uint64_t max, uint64_t *ret_of
 	return bytes ? bytes : 1;
 }
 
-bool lazy_layer_follows(const struct lazy_layer *l, uint64_t off)
+enum lazy_miss lazy_layer_look(struct lazy_layer *l, uint64_t off, uint64_t len)
 {
-	size_t i = erofs_presence_find(l->present, off);
+	size_t n = oci_spans_count(l->spans), i = erofs_presence_find(l->present, off);
+	enum lazy_miss ret = LAZY_COMES;
 
-	return i > 0 && erofs_presence_has(l->present, i - 1);
+	(void)pthread_mutex_lock(&l->lock);
+	while (i < n && erofs_presence_has(l->present, i))
+		i++;
+	if (i < n && !l->busy[i] && erofs_presence_start(l->present, i) < off + len)
+		ret = i > 0 && erofs_presence_has(l->present, i - 1) ? LAZY_FOLLOWS : LAZY_JUMPS;
+	(void)pthread_mutex_unlock(&l->lock);
+	return ret;
 }
 
 uint64_t lazy_layer_piece(const struct lazy_layer *l, uint64_t off, uint64_t max)

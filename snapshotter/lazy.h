@@ -73,8 +73,13 @@ int lazy_layer_fill(struct lazy_layer *l, uint64_t off, uint64_t len, unsigned i
  */
 uint64_t lazy_layer_missing(struct lazy_layer *l, uint64_t max, uint64_t *ret_off,
 			    uint64_t *ret_len);
-/* Is the span in front of the one at @off there? Then somebody reads in the order of the tar. */
-bool lazy_layer_follows(const struct lazy_layer *l, uint64_t off);
+/* What a reader misses of [@off, @off + @len) of the tar, beside what is here. */
+enum lazy_miss {
+	LAZY_COMES, /* nothing, or somebody brings what comes next */
+	LAZY_FOLLOWS, /* what lies behind what is here: it reads in the order of the tar */
+	LAZY_JUMPS,
+};
+enum lazy_miss lazy_layer_look(struct lazy_layer *l, uint64_t off, uint64_t len);
 /* Where the spans end that start at @off and have at most @max bytes of blob together; at least
  * one. */
 uint64_t lazy_layer_piece(const struct lazy_layer *l, uint64_t off, uint64_t max);

@@ -95,7 +95,10 @@ int lazy_check_blob(struct lazy_layer *l, struct err *err)
 			return err_msg(err, -EIO, "blob %s: digest does not match: it is %s",
 				       l->desc.digest.text, is.text);
 		log_warn("blob %s: digest does not match: fetched again", l->desc.digest.text);
-		r = lazy_fetch(l, 0, l->desc.size, n, 60, err);
+		r = lazy_fetch(
+			l,
+			&(struct oci_range){.len = l->desc.size, .fd = l->blob_fd, .seconds = 60},
+			n, err);
 		if (r < 0)
 			return r;
 	}

@@ -53,6 +53,6 @@ int lazy_inflate(struct lazy_layer *l, size_t i, size_t end, const char *from, s
 /* Reads the file `source`. */
 int lazy_source_read(int dir, struct lazy_layer *l, struct err *err)
 	__attribute__((warn_unused_result));
-/* Bytes of the blob to the layer's own copy of it, from whichever place has them. */
-int lazy_fetch(struct lazy_layer *l, uint64_t from, uint64_t len, size_t place,
-	       unsigned int seconds, struct err *err) __attribute__((warn_unused_result));
+/* Bytes of the blob, from one of the layer's places. */
+int lazy_fetch(struct lazy_layer *l, const struct oci_range *want, size_t place, struct err *err)
+	__attribute__((warn_unused_result));

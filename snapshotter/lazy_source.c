@@ -104,13 +104,12 @@ static int open_place(struct lazy_layer *l, struct lazy_place *p, struct oci_sou
 	return r;
 }
 
-int lazy_fetch(struct lazy_layer *l, uint64_t from, uint64_t len, size_t place,
-	       unsigned int seconds, struct err *err)
+int lazy_fetch(struct lazy_layer *l, const struct oci_range *want, size_t place, struct err *err)
 {
 	struct oci_source *src;
 	int r = open_place(l, &l->places[place], &src, err);
 
 	if (r == 0)
-		r = oci_source_range(src, &l->desc, from, len, l->blob_fd, seconds, err);
+		r = oci_source_range(src, &l->desc, want, err);
 	return r < 0 ? err_wrap(err, r, "'%s'", l->places[place].spec) : 0;
 }

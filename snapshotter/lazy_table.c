@@ -24,8 +24,10 @@ static int fetch(const struct import_job *job, uint64_t from, int fd, struct err
 {
 	const struct oci_descriptor *desc = &job->layer->desc;
 
-	return oci_source_range(job->lazy->source, desc, from, desc->size - from, fd,
-				ovl_lazy_seconds(), err);
+	const struct oci_range want = {
+		.from = from, .len = desc->size - from, .fd = fd, .seconds = ovl_lazy_seconds()};
+
+	return oci_source_range(job->lazy->source, desc, &want, err);
 }
 
 /* Where in the blob the table starts, with what is in front of it. */
