@@ -12,6 +12,7 @@
 #include "erofs/image.h"
 #include "erofs/merge.h"
 #include "erofs/write.h"
+#include "snapshotter/image.h"
 #include "snapshotter/import.h"
 
 /* The merged index of a stack of layers: chains/sha256/<id>/index. */
@@ -79,6 +80,23 @@ int chain_merge(struct snap_store *store, const char *const *ids, size_t n, int 
 		r = erofs_image_open(fd, &merged, err); /* what we wrote is what can be read */
 	if (r == 0)
 		*ret_inodes = erofs_image_inodes(merged);
+	return r;
+}
+
+int snap_image_effects(struct snap_store *store, const struct snap_layer_info *layers, size_t n,
+		       struct erofs_effect *ret, struct err *err)
+{
+	struct erofs_image **images = calloc(n + 1, sizeof(*images));
+	const char **ids cleanup_free = calloc(n + 1, sizeof(*ids));
+	int r = images && ids ? 0 : err_set(err, -ENOMEM, "layers");
+
+	for (size_t i = 0; r == 0 && i < n; i++)
+		ids[i] = layers[i].id;
+	if (r == 0)
+		r = open_images(store, ids, n, images, err);
+	if (r == 0)
+		r = erofs_effects(images, n, ret, err);
+	close_images(images, n);
 	return r;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
+#include "erofs/effects.h"
 #include "oci/document.h"
 #include "snapshotter/store.h"
 
@@ -46,6 +47,11 @@ typedef int (*snap_image_fn)(void *ctx, const struct snap_image_info *info, stru
 int snap_image_walk(struct snap_store *store, snap_image_fn fn, void *ctx, struct err *err)
 	__attribute__((warn_unused_result));
 /* Lowest first; free() @ret. */
+/* What each of @layers, as snap_image_layers() gave them, does to those below: into @ret, one each.
+ */
+int snap_image_effects(struct snap_store *store, const struct snap_layer_info *layers, size_t n,
+		       struct erofs_effect *ret, struct err *err)
+	__attribute__((warn_unused_result));
 int snap_image_layers(struct snap_store *store, const struct digest *manifest,
 		      struct snap_layer_info **ret, size_t *ret_n, struct err *err)
 	__attribute__((warn_unused_result));

@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "base/strbuf.h"
+#include "erofs/effects.h"
 #include "snapshotter/snapshot.h"
 #include "snapshotter/store.h"
 
@@ -95,6 +96,8 @@ int cmd_print_json(struct json_writer *w, struct err *err) __attribute__((warn_u
 void cmd_json_snapshot(struct json_writer *w, const struct snap_info *info);
 /* The same for an object that is open. */
 void cmd_json_snapshot_members(struct json_writer *w, const struct snap_info *info);
+/* The members of an object that is open: adds, changes, hides, bytes, wasted. */
+void cmd_json_effect(struct json_writer *w, const struct erofs_effect *e);
 int cmd_print_mounts(struct cmd_context *c, const char *key, struct err *err)
 	__attribute__((warn_unused_result));
 

@@ -260,3 +260,20 @@ int cmd_table_print(struct cmd_table *t, struct err *err)
 	free(t->cells);
 	return r < 0 ? err_set(err, r, "table") : 0;
 }
+
+void cmd_json_effect(struct json_writer *w, const struct erofs_effect *e)
+{
+	const struct {
+		const char *key;
+		uint64_t value;
+	} members[] = {{"adds", e->adds},
+		       {"changes", e->changes},
+		       {"hides", e->hides},
+		       {"bytes", e->bytes},
+		       {"wasted", e->wasted}};
+
+	for (size_t i = 0; i < sizeof(members) / sizeof(*members); i++) {
+		json_w_key(w, members[i].key);
+		json_w_uint(w, members[i].value);
+	}
+}

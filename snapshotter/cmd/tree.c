@@ -1,11 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "snapshotter/cmd/cmd.h"
+#include "snapshotter/diff.h"
 #include "snapshotter/filter.h"
+#include "snapshotter/image.h"
+
+struct options {
+	bool layers;
+};
+
+static const struct cmd_option options[] = {
+	{"layers", 'l', CMD_FLAG, NULL,
+	 "also images' layers, and what each layer and snapshot adds, changes and hides",
+	 offsetof(struct options, layers)},
+	CMD_OPTIONS_END,
+};
 
 /* Snapshots under what they stand on; images under which any stand are roots as well. */
 #define NONE ((size_t)-1)
@@ -151,8 +165,78 @@ static int draw(const struct forest *f, size_t n, struct strbuf *out)
 	return r;
 }
 
-static int print_text(struct cmd_context *c, struct forest *f, struct err *err)
+struct image_layers {
+	struct snap_image_info info;
+	struct snap_layer_info *layers;
+	struct erofs_effect *effects;
+	size_t n;
+};
+
+static void image_layers_release(struct image_layers *i)
 {
+	snap_image_info_release(&i->info);
+	free(i->layers);
+	free(i->effects);
+}
+
+static int load_layers(struct snap_store *store, const char *ref, struct image_layers *ret,
+		       struct err *err)
+{
+	int r = snap_image_find(store, ref, &ret->info, err);
+
+	if (r == 0)
+		r = snap_image_layers(store, &ret->info.manifest, &ret->layers, &ret->n, err);
+	ret->effects = r == 0 ? calloc(ret->n + 1, sizeof(*ret->effects)) : NULL;
+	if (r == 0 && !ret->effects)
+		r = err_set(err, -ENOMEM, "layers");
+	return r == 0 ? snap_image_effects(store, ret->layers, ret->n, ret->effects, err) : r;
+}
+
+static int count_change(void *ctx, const struct ovl_change *ch, struct err *err)
+{
+	struct erofs_effect *e = ctx;
+
+	(void)err;
+	e->adds += ch->kind == OVL_ADDED;
+	e->changes += ch->kind == OVL_CHANGED;
+	e->hides += ch->kind == OVL_DELETED;
+	return 0;
+}
+
+/* False: it cannot be said. A view changes nothing. */
+static bool count_changes(struct cmd_context *c, const struct node *node, struct erofs_effect *ret)
+{
+	*ret = (struct erofs_effect){.adds = 0};
+	return node->kind != SNAP_VIEW &&
+	       snap_diff_list(c->store, node->key, count_change, ret, NULL) == 0;
+}
+
+static int print_layers(struct cmd_context *c, const struct forest *f, size_t n, struct err *err)
+{
+	struct image_layers image CLEANUP(image_layers_release) = {.n = 0};
+	struct strbuf before CLEANUP(strbuf_release) = STRBUF_INIT;
+	int r = load_layers(c->store, f->nodes[n].key, &image, err);
+
+	/* an image is a root */
+	if (r == 0 && strbuf_adds(&before, f->nodes[n].first != NONE ? "│ " : "  ") < 0)
+		r = err_set(err, -ENOMEM, "layers");
+	for (size_t i = 0; r == 0 && i < image.n; i++) {
+		const struct erofs_effect *e = &image.effects[i];
+		char bytes[24], wasted[24];
+
+		cmd_format_size(e->bytes, bytes);
+		cmd_format_size(e->wasted, wasted);
+		(void)printf("%slayer %.19s  %s, +%" PRIu64 " ~%" PRIu64 " -%" PRIu64
+			     ", wasted %s\n",
+			     before.s, image.layers[i].blob.text, bytes, e->adds, e->changes,
+			     e->hides, wasted);
+	}
+	return r;
+}
+
+static int print_text(struct cmd_context *c, struct forest *f, bool layers, struct err *err)
+{
+	struct erofs_effect effect;
 	struct strbuf line CLEANUP(strbuf_release) = STRBUF_INIT;
 	struct snap_usage usage;
 	char size[24];
@@ -168,23 +252,60 @@ static int print_text(struct cmd_context *c, struct forest *f, struct err *err)
 		cmd_put_name(stdout, node->key);
 		if (node->kind == 0) {
 			(void)fputs("  image\n", stdout);
+			if (layers)
+				r = print_layers(c, f, n, err);
 			continue;
 		}
 		/* one that went meanwhile was there */
 		if (snap_usage(c->store, node->key, &usage, NULL) < 0)
 			usage = (struct snap_usage){.size = 0};
 		cmd_format_size(usage.size, size);
-		(void)printf("  %s, %s\n", snap_kind_name(node->kind), size);
+		(void)printf("  %s, %s", snap_kind_name(node->kind), size);
+		if (layers && count_changes(c, node, &effect))
+			(void)printf(", +%" PRIu64 " ~%" PRIu64 " -%" PRIu64, effect.adds,
+				     effect.changes, effect.hides);
+		(void)putchar('\n');
 	}
 	return r;
 }
 
-static int print_json(struct cmd_context *c, struct forest *f, struct err *err)
+static void json_changes(struct json_writer *w, const struct erofs_effect *e)
+{
+	json_w_key(w, "adds");
+	json_w_uint(w, e->adds);
+	json_w_key(w, "changes");
+	json_w_uint(w, e->changes);
+	json_w_key(w, "hides");
+	json_w_uint(w, e->hides);
+}
+
+static int json_layers(struct cmd_context *c, struct json_writer *w, const char *ref,
+		       struct err *err)
+{
+	struct image_layers image CLEANUP(image_layers_release) = {.n = 0};
+	int r = load_layers(c->store, ref, &image, err);
+
+	json_w_key(w, "layers");
+	json_w_array(w);
+	for (size_t i = 0; r == 0 && i < image.n; i++) {
+		json_w_object(w);
+		json_w_key(w, "digest");
+		json_w_string(w, image.layers[i].blob.text);
+		cmd_json_effect(w, &image.effects[i]);
+		json_w_end(w);
+	}
+	json_w_end(w);
+	return r;
+}
+
+static int print_json(struct cmd_context *c, struct forest *f, bool layers, struct err *err)
 {
 	struct json_writer *w = json_writer_new(JSON_PRETTY);
+	struct erofs_effect effect;
+	int r = 0;
 
 	json_w_array(w);
-	for (size_t n = f->first; n != NONE; n = next_of(f, n)) {
+	for (size_t n = f->first; r == 0 && n != NONE; n = next_of(f, n)) {
 		const struct node *node = &f->nodes[n];
 		struct snap_usage usage;
 
@@ -203,25 +324,32 @@ static int print_json(struct cmd_context *c, struct forest *f, struct err *err)
 			json_w_key(w, "inodes");
 			json_w_uint(w, usage.inodes);
 		}
+		if (layers && !node->kind)
+			r = json_layers(c, w, node->key, err);
+		else if (layers && count_changes(c, node, &effect))
+			json_changes(w, &effect);
 		json_w_end(w);
 	}
 	json_w_end(w);
-	return cmd_print_json(w, err);
+	if (r == 0)
+		return cmd_print_json(w, err);
+	json_writer_free(w);
+	return r;
 }
 
 static int run(struct cmd_context *c, const void *o, int argc, char **argv, struct err *err)
 {
+	const struct options *opt = o;
 	struct forest f CLEANUP(forest_release) = {.nodes = NULL};
 	int r = snap_walk(c->store, NULL, add, &f, err);
 
-	(void)o;
 	(void)argc;
 	(void)argv;
 	if (r == 0)
 		r = build(&f, err);
 	if (r < 0)
 		return r;
-	return c->json ? print_json(c, &f, err) : print_text(c, &f, err);
+	return c->json ? print_json(c, &f, opt->layers, err) : print_text(c, &f, opt->layers, err);
 }
 
 const struct cmd cmd_tree = {
@@ -230,7 +358,11 @@ const struct cmd cmd_tree = {
 	.usage = "",
 	.help = "Images and snapshots with the snapshots that stand on them, and the bytes that "
 		"each\n"
-		"snapshot holds itself.",
+		"snapshot holds itself. With --layers also the layers of the images: bytes of the\n"
+		"files that each brings, +names that it adds, ~changes and -hides, and the bytes\n"
+		"below that nobody sees any more because of it; of snapshots the names.",
+	.options = options,
+	.options_size = sizeof(struct options),
 	.max_args = 0,
 	.run = run,
 };
