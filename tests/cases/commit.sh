@@ -105,6 +105,44 @@ test_twice_the_same() {
 	snap --quiet commit --image localhost/new:4 c --timestamp 1700000000 --check
 	snap umount mnt
 }
+test_any_number_of_threads() { # as many as there are processors to run on; blocks enough for each of them
+	[ "$(nproc)" -ge 2 ] || skip "one processor"
+	parent
+	enter c localhost/base:1 mnt
+	seq 3000000 >mnt/many && head -c 5000000 /dev/urandom >mnt/random
+	change mnt
+	snap umount mnt
+	local kind one all cpu
+	cpu=$(taskset -cp $$ | sed 's/.*: //; s/[,-].*//')
+	for kind in gzip zstd; do
+		taskset -c "$cpu" snap --quiet commit --image localhost/new:one c --timestamp 1700000000 --compression $kind
+		snap --quiet commit --image localhost/new:all c --timestamp 1700000000 --compression $kind --check
+		one=$(snap --json inspect localhost/new:one | jq -r .digest)
+		all=$(snap --json inspect localhost/new:all | jq -r .digest)
+		[[ $one == sha256:* ]] || fail "no digest: $one"
+		is "$all" "$one" "$kind"
+	done
+}
+# How often a commit of one changed file asks the kernel about files, for an image of $1 files.
+calls_of_commit() {
+	mkdir "few$1" && (cd "few$1" && mkdir -p d/{1..20} && for i in {1..20}; do (cd "d/$i" && seq -f f%.0f "$(($1 / 20))" | xargs touch); done)
+	image_of "localhost/of:$1" "few$1"
+	enter "c$1" "localhost/of:$1" "mnt$1" >/dev/null
+	echo changed >"mnt$1/d/1/f1"
+	snap umount "mnt$1"
+	strace -f -q -o "calls$1" -e trace=%file,%desc snap --quiet commit --image "localhost/one-of:$1" "c$1" --timestamp 1700000000
+	snap push "localhost/one-of:$1" "oci:out$1:1" >/dev/null
+	is "$(tar -tzf "out$1/blobs/sha256/$(skopeo inspect --raw "oci:out$1:1" | jq -r '.layers[-1].digest | sub("sha256:"; "")')" | grep -vc '/$')" 1 'files in the layer'
+}
+test_the_image_is_not_walked() {
+	calls_of_commit 40
+	calls_of_commit 8000
+	local few many
+	few=$(grep -c '(' calls40) many=$(grep -c '(' calls8000)
+	[ "$few" -ge 20 ] || fail "strace saw nothing: $few calls"
+	# 200 times the files: a handful more to read a longer table is no walk
+	[ "$many" -le $((few + 100)) ] || fail "the calls grow with the image: $few, $many; $(sed 's/^[0-9]* *//; s/(.*//' calls8000 | sort | uniq -c | sort -rn | head -n 8)"
+}
 test_no_needless_whiteouts() {
 	parent
 	enter c localhost/base:1 mnt
