@@ -38,7 +38,7 @@ test_random_layers() {
 	local seed=${SNAP_TEST_SEED:-$RANDOM} n
 	local -a lines
 	echo "seed $seed"
-	for n in $(seq "$seed" $((seed + 39))); do
+	for n in $(seq "$seed" $((seed + 19))); do
 		python3 "$LIB/effects.py" "$n" >model
 		mapfile -t lines <model
 		unset 'lines[-1]'
