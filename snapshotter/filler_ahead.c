@@ -148,7 +148,7 @@ void filler_plan_ahead(struct filler *f, struct open_layer *o, uint64_t off, uin
 			o->ahead_next = start;
 		o->ahead_end = end < size ? end : size;
 	}
-	while (f->ahead_workers < AHEAD_WORKERS && start_ahead_locked(f))
+	while (has_ahead_locked(o) && f->ahead_workers < AHEAD_WORKERS && start_ahead_locked(f))
 		;
 	(void)pthread_mutex_unlock(&f->lock);
 }
