@@ -127,7 +127,7 @@ static void end_use(struct ovl_file **f)
 	(void)atomic_fetch_add_explicit(&(*f)->uses, 1, memory_order_acq_rel);
 }
 /* Behind everything that a function does with @f: an addition, so that the end sees all of them. */
-#define USE(f) struct ovl_file *use_ __attribute__((cleanup(end_use))) = (f)
+#define USE(f) struct ovl_file *use_ __attribute__((cleanup(end_use), unused)) = (f)
 
 /*
  * libfuse has read from it for the last answer, and behind that answer the kernel asks to close
