@@ -29,7 +29,7 @@ podman_in() { # STORE ARGUMENT...
 		--storage-opt "overlay.additionallayerstore=$PWD/als:ref" --runtime runc "$@"
 }
 start_registry() { # port in $reg
-	reg=$((20000 + RANDOM % 20000))
+	reg=$((12000 + RANDOM % 20000))
 	mkdir registry
 	printf 'version: 0.1\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: "127.0.0.1:%s"}\n' "$PWD/registry" "$reg" >registry.yml
 	docker-registry serve registry.yml >registry.log 2>&1 &

@@ -9,7 +9,7 @@ fetch() { python3 -c 'import sys, urllib.request as u; sys.stdout.write(u.urlope
 
 test_web_server() {
 	debian
-	local port=$((20000 + RANDOM % 20000)) pid status=0
+	local port=$((12000 + RANDOM % 20000)) pid status=0
 	mkdir -p site/sub && echo 'hello from nginx' >site/index.html && echo deep >site/sub/page && chmod 700 site/sub
 	"$TESTS/../examples/web-server" d:1 web:1 site $port >log 2>&1 || { tail -n 20 log >&2 && fail 'web-server'; }
 	is "$(snap --json ls | jq length)" 0 'snapshots that are left'

@@ -114,7 +114,7 @@ start_registry() { # NAME [LINES OF THE http: SECTION AND BEHIND]
 	local name=$1 i
 	mkdir -p "$name"
 	for i in 1 2 3 4 5 6 7 8 9; do
-		port=$((20000 + (RANDOM * 7 + $$ + i) % 30000))
+		port=$((12000 + (RANDOM * 7 + $$ + i) % 20000))
 		printf '%s\n' 'version: 0.1' 'log: {level: error, accesslog: {disabled: false}}' "storage: {filesystem: {rootdirectory: $PWD/$name/data}, delete: {enabled: true}}" \
 			"http:" "  addr: 127.0.0.1:$port" "${@:2}" >"$name/config.yml"
 		docker-registry serve "$name/config.yml" >"$name/log" 2>&1 &

@@ -31,7 +31,7 @@ test_single_id() {
 	as_user snap --quiet run --workdir /srv k sh -euc 'git init -q r && cd r && git config user.email a@b && git config user.name n && seq 99 >f && git add f && git commit -qm one'
 	as_user snap --quiet commit --image k:1 k
 	# to a registry, and as root's container in podman
-	reg=127.0.0.1:$((20000 + RANDOM % 20000))
+	reg=127.0.0.1:$((12000 + RANDOM % 20000))
 	printf 'version: 0.1\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: "%s"}\n' "$PWD/registry" "$reg" >registry.yml
 	docker-registry serve registry.yml >registry.log 2>&1 &
 	within 20 curl -sf "http://$reg/v2/" -o curl.out

@@ -6,7 +6,7 @@
 # another tool takes it from there and runs it.
 
 start_registry() { # its address in $reg
-	reg=127.0.0.1:$((20000 + RANDOM % 20000))
+	reg=127.0.0.1:$((12000 + RANDOM % 20000))
 	printf 'version: 0.1\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: "%s"}\n' "$PWD/registry" "$reg" >registry.yml
 	docker-registry serve registry.yml >registry.log 2>&1 &
 	within 20 curl -sf "http://$reg/v2/" -o curl.out

@@ -13,9 +13,9 @@ filler_pid() { # of the other store
 	done
 	return 1
 }
-start_registry() { # [LINES]: more of its configuration; port in $reg
+start_registry() { # [LINES]: more of its configuration; port in $reg, below those that connections take (32768)
 	command -v docker-registry >/dev/null || skip "no docker-registry"
-	reg=$((20000 + RANDOM % 20000))
+	reg=$((12000 + RANDOM % 20000))
 	mkdir registry
 	printf 'version: 0.1\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: "127.0.0.1:%s"}\nlog: {level: warn}\n%s\n' \
 		"$PWD/registry" "$reg" "${1:-}" >registry.yml
