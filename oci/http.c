@@ -2,7 +2,6 @@
 #include "oci/http.h"
 
 #include <arpa/inet.h>
-#include <curl/curl.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -14,13 +13,14 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "oci/curl.h"
 
-#define IDLE_MAX	 16 /* connections kept */
-#define CONNECT_SECONDS	 20L
-#define STALL_SECONDS	 30L /* without a byte: the connection counts as broken */
-#define HEADERS_PER_CALL 8
+#define IDLE_MAX	16 /* connections kept */
+#define CONNECT_SECONDS 20L
+#define STALL_SECONDS	30L /* without a byte: the connection counts as broken */
 
 struct http {
+	const struct curl_calls *curl;
 	pthread_mutex_t lock;
 	CURL *idle[IDLE_MAX];
 	size_t n_idle;
@@ -31,42 +31,39 @@ struct http {
 struct exchange {
 	const struct http_request *req;
 	struct http_answer *answer;
-	CURL *curl;
+	const struct curl_calls *curl;
+	CURL *easy;
 	uint64_t sent;
 	size_t header_bytes;
 	int failed; /* what a callback gave up with */
 	char error[CURL_ERROR_SIZE];
 };
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static bool ready;
-
-static void init_once(void)
+int http_new(bool insecure, struct http **ret, struct err *err)
 {
-	ready = curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
-}
-
-struct http *http_new(bool insecure)
-{
-	struct http *h = calloc(1, sizeof(*h));
+	const struct curl_calls *curl;
 	const char *ca_file = getenv("SSL_CERT_FILE");
+	struct http *h;
+	int r = curl_open(&curl, err);
 
-	(void)pthread_once(&once, init_once);
-	if (!h || !ready) {
-		free(h);
-		return NULL;
-	}
+	if (r < 0)
+		return r;
+	h = calloc(1, sizeof(*h));
+	if (!h)
+		return err_set(err, -ENOMEM, "open connections");
 	(void)pthread_mutex_init(&h->lock, NULL);
+	h->curl = curl;
 	h->insecure = insecure;
 	/* the variable that OpenSSL and Go obey, and so podman */
 	if (ca_file && ca_file[0]) {
 		h->ca_file = strdup(ca_file);
 		if (!h->ca_file) {
 			http_free(h);
-			return NULL;
+			return err_set(err, -ENOMEM, "open connections");
 		}
 	}
-	return h;
+	*ret = h;
+	return 0;
 }
 
 void http_free(struct http *h)
@@ -74,7 +71,7 @@ void http_free(struct http *h)
 	if (!h)
 		return;
 	for (size_t i = 0; i < h->n_idle; i++)
-		curl_easy_cleanup(h->idle[i]);
+		h->curl->easy_cleanup(h->idle[i]);
 	(void)pthread_mutex_destroy(&h->lock);
 	free(h->ca_file);
 	free(h);
@@ -95,27 +92,27 @@ void http_answer_release(struct http_answer *a)
 
 static CURL *take_handle(struct http *h)
 {
-	CURL *curl = NULL;
+	CURL *easy = NULL;
 
 	(void)pthread_mutex_lock(&h->lock);
 	if (h->n_idle > 0)
-		curl = h->idle[--h->n_idle];
+		easy = h->idle[--h->n_idle];
 	(void)pthread_mutex_unlock(&h->lock);
-	return curl ? curl : curl_easy_init();
+	return easy ? easy : h->curl->easy_init();
 }
 
-/* curl_easy_reset() keeps the connections. */
-static void give_handle(struct http *h, CURL *curl)
+/* A reset keeps the connections. */
+static void give_handle(struct http *h, CURL *easy)
 {
-	curl_easy_reset(curl);
+	h->curl->easy_reset(easy);
 	(void)pthread_mutex_lock(&h->lock);
 	if (h->n_idle < IDLE_MAX) {
-		h->idle[h->n_idle++] = curl;
-		curl = NULL;
+		h->idle[h->n_idle++] = easy;
+		easy = NULL;
 	}
 	(void)pthread_mutex_unlock(&h->lock);
-	if (curl)
-		curl_easy_cleanup(curl);
+	if (easy)
+		h->curl->easy_cleanup(easy);
 }
 
 /* The value of a "Name: value" line when it is @name's: owned in @to, the last one counts. */
@@ -174,7 +171,7 @@ static size_t on_data(char *data, size_t one, size_t len, void *ctx)
 	size_t n = one * len;
 	long status = 0;
 
-	(void)curl_easy_getinfo(x->curl, CURLINFO_RESPONSE_CODE, &status);
+	(void)x->curl->easy_getinfo(x->easy, CURLINFO_RESPONSE_CODE, &status);
 	if (x->req->sink && (status == 200 || status == 206))
 		x->failed = x->req->sink(x->req->ctx, (unsigned int)status,
 					 x->answer->content_range, data, n);
@@ -234,7 +231,8 @@ static int on_progress(void *ctx, curl_off_t down_all, curl_off_t down, curl_off
 	return 1;
 }
 
-static int add_header(struct curl_slist **list, const char *name, const char *value)
+static int add_header(const struct curl_calls *curl, struct curl_slist **list, const char *name,
+		      const char *value)
 {
 	char *line cleanup_free = NULL;
 	struct curl_slist *more;
@@ -244,14 +242,15 @@ static int add_header(struct curl_slist **list, const char *name, const char *va
 		return -ENOMEM;
 	if (strpbrk(line, "\r\n"))
 		return -EINVAL;
-	more = curl_slist_append(*list, line);
+	more = curl->slist_append(*list, line);
 	if (!more)
 		return -ENOMEM;
 	*list = more;
 	return 0;
 }
 
-static int request_headers(const struct http_request *req, struct curl_slist **list)
+static int request_headers(const struct curl_calls *curl, const struct http_request *req,
+			   struct curl_slist **list)
 {
 	const char *const pairs[][2] = {
 		{"Authorization", req->authorization},
@@ -260,23 +259,23 @@ static int request_headers(const struct http_request *req, struct curl_slist **l
 		{"Content-Range", req->content_range},
 		{"Content-Type", req->content_type},
 	};
-	int r = add_header(list, "Expect", NULL);
+	int r = add_header(curl, list, "Expect", NULL);
 
 	for (size_t i = 0; r == 0 && i < sizeof(pairs) / sizeof(pairs[0]); i++) {
 		if (pairs[i][1])
-			r = add_header(list, pairs[i][0], pairs[i][1]);
+			r = add_header(curl, list, pairs[i][0], pairs[i][1]);
 	}
 	if (r == 0 && req->has_body && !req->content_type)
-		r = add_header(list, "Content-Type", "application/octet-stream");
+		r = add_header(curl, list, "Content-Type", "application/octet-stream");
 	return r;
 }
 
-#define SET(curl, option, value) bad |= curl_easy_setopt(curl, option, value) != CURLE_OK
+#define SET(easy, option, value) bad |= x->curl->easy_setopt(easy, option, value) != CURLE_OK
 
 static int set_up(const struct http *h, struct exchange *x, struct curl_slist *headers)
 {
 	const struct http_request *req = x->req;
-	CURL *c = x->curl;
+	CURL *c = x->easy;
 	bool bad = false;
 
 	SET(c, CURLOPT_URL, req->url);
@@ -318,7 +317,7 @@ static int set_up(const struct http *h, struct exchange *x, struct curl_slist *h
 }
 
 /* A write to a connection that broke raises SIGPIPE, in TLS libraries: it must not end us. */
-static CURLcode perform_quietly(CURL *curl)
+static CURLcode perform_quietly(const struct exchange *x)
 {
 	const struct timespec now = {0};
 	sigset_t pipe_set, old, pending;
@@ -330,7 +329,7 @@ static CURLcode perform_quietly(CURL *curl)
 	(void)sigpending(&pending);
 	was_pending = sigismember(&pending, SIGPIPE) == 1;
 	(void)pthread_sigmask(SIG_BLOCK, &pipe_set, &old);
-	code = curl_easy_perform(curl);
+	code = x->curl->easy_perform(x->easy);
 	if (!was_pending && sigismember(&old, SIGPIPE) == 0) {
 		while (sigtimedwait(&pipe_set, NULL, &now) < 0 && errno == EINTR)
 			;
@@ -341,7 +340,7 @@ static CURLcode perform_quietly(CURL *curl)
 
 static int explain(CURLcode code, const struct exchange *x, struct err *err)
 {
-	const char *why = x->error[0] ? x->error : curl_easy_strerror(code);
+	const char *why = x->error[0] ? x->error : x->curl->easy_strerror(code);
 	int r = -ECONNABORTED;
 
 	if (x->failed == -EFBIG)
@@ -365,26 +364,27 @@ int http_perform(struct http *h, const struct http_request *req, struct http_ans
 		 struct err *err)
 {
 	struct http_answer answer cleanup_http_answer = HTTP_ANSWER_INIT;
-	struct exchange x = {.req = req, .answer = &answer, .curl = take_handle(h)};
+	struct exchange x = {
+		.req = req, .answer = &answer, .curl = h->curl, .easy = take_handle(h)};
 	struct curl_slist *headers = NULL;
 	CURLcode code = CURLE_OK;
 	long status = 0;
-	int r = x.curl ? request_headers(req, &headers) : -ENOMEM;
+	int r = x.easy ? request_headers(h->curl, req, &headers) : -ENOMEM;
 
 	if (r == 0)
 		r = set_up(h, &x, headers);
 	if (r < 0)
 		r = err_set(err, r, "%s", req->url);
 	if (r == 0) {
-		code = perform_quietly(x.curl);
+		code = perform_quietly(&x);
 		if (code == CURLE_OK)
-			(void)curl_easy_getinfo(x.curl, CURLINFO_RESPONSE_CODE, &status);
+			(void)x.curl->easy_getinfo(x.easy, CURLINFO_RESPONSE_CODE, &status);
 		else
 			r = explain(code, &x, err);
 	}
-	if (x.curl)
-		give_handle(h, x.curl);
-	curl_slist_free_all(headers);
+	if (x.easy)
+		give_handle(h, x.easy);
+	h->curl->slist_free_all(headers);
 	if (r < 0)
 		return r;
 	answer.status = (unsigned int)status;
@@ -394,42 +394,50 @@ int http_perform(struct http *h, const struct http_request *req, struct http_ans
 	return 0;
 }
 
-static char *url_part(CURLU *u, CURLUPart part)
+static char *url_part(const struct curl_calls *curl, CURLU *u, CURLUPart part)
 {
 	char *got = NULL, *copy = NULL;
 
-	if (curl_url_get(u, part, &got, part == CURLUPART_PORT ? CURLU_DEFAULT_PORT : 0) ==
+	if (curl->url_get(u, part, &got, part == CURLUPART_PORT ? CURLU_DEFAULT_PORT : 0) ==
 	    CURLUE_OK)
 		copy = strdup(got);
-	curl_free(got);
+	curl->free(got);
 	return copy;
 }
 
 static char *part_of(const char *url, CURLUPart part)
 {
-	CURLU *u = curl_url();
+	const struct curl_calls *curl;
+	CURLU *u;
 	char *text = NULL;
 
-	if (u && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK)
-		text = url_part(u, part);
-	curl_url_cleanup(u);
+	if (curl_open(&curl, NULL) < 0)
+		return NULL;
+	u = curl->url();
+	if (u && curl->url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK)
+		text = url_part(curl, u, part);
+	curl->url_cleanup(u);
 	return text;
 }
 
 char *http_url_join(const char *base, const char *location)
 {
-	CURLU *u = curl_url();
+	const struct curl_calls *curl;
+	CURLU *u;
 	char *out = NULL, *user cleanup_free = NULL, *scheme cleanup_free = NULL;
 
-	if (u && curl_url_set(u, CURLUPART_URL, base, 0) == CURLUE_OK &&
-	    curl_url_set(u, CURLUPART_URL, location, CURLU_DISALLOW_USER) == CURLUE_OK) {
-		user = url_part(u, CURLUPART_USER);
-		scheme = url_part(u, CURLUPART_SCHEME);
+	if (curl_open(&curl, NULL) < 0)
+		return NULL;
+	u = curl->url();
+	if (u && curl->url_set(u, CURLUPART_URL, base, 0) == CURLUE_OK &&
+	    curl->url_set(u, CURLUPART_URL, location, CURLU_DISALLOW_USER) == CURLUE_OK) {
+		user = url_part(curl, u, CURLUPART_USER);
+		scheme = url_part(curl, u, CURLUPART_SCHEME);
 		if (!user && scheme &&
 		    (strcmp(scheme, "https") == 0 || strcmp(scheme, "http") == 0))
-			out = url_part(u, CURLUPART_URL);
+			out = url_part(curl, u, CURLUPART_URL);
 	}
-	curl_url_cleanup(u);
+	curl->url_cleanup(u);
 	return out;
 }
 

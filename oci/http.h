@@ -9,12 +9,13 @@
 #include "base/strbuf.h"
 
 /*
- * http - one request and its answer (HTTP/1.1 and 2, TLS). The only user of libcurl. No redirects,
+ * http - one request and its answer (HTTP/1.1 and 2, TLS). No redirects,
  * retries or credentials of its own: oci/registry.h knows what they mean. Any number of threads;
  * connections are kept and used again.
  */
 struct http;
-struct http *http_new(bool insecure); /* insecure: no certificate is checked; NULL: no memory */
+/* @insecure: no certificate is checked. -ELIBACC: no libcurl here (oci/curl.h); -ENOMEM. */
+int http_new(bool insecure, struct http **ret, struct err *err) __attribute__((warn_unused_result));
 void http_free(struct http *h);
 
 #define HTTP_HEADER_MAX	 8192 /* bytes of a header that is kept; longer ones are not seen */

@@ -58,6 +58,7 @@ int registry_open(const char *spec, const struct oci_remote *remote, bool push,
 	struct registry *r CLEANUP(registry_closep) = NULL;
 	struct oci_reference ref;
 	struct oci_quoted q;
+	int code;
 
 	if (strncmp(spec, "//", 2) != 0 || oci_reference_parse(spec + 2, &ref) < 0) {
 		(void)err_msg(err, -EINVAL, "%s is no image's reference", oci_quote(&q, spec));
@@ -75,8 +76,10 @@ int registry_open(const char *spec, const struct oci_remote *remote, bool push,
 	r->authfile = remote->authfile ? strdup(remote->authfile) : NULL;
 	r->remote.creds = r->creds;
 	r->remote.authfile = r->authfile;
-	r->http = http_new(remote->insecure);
-	if (!r->http || set_base(r, "https") < 0 || (remote->creds && !r->creds) ||
+	code = http_new(remote->insecure, &r->http, err);
+	if (code < 0)
+		return code;
+	if (set_base(r, "https") < 0 || (remote->creds && !r->creds) ||
 	    (remote->authfile && !r->authfile))
 		return err_set(err, -ENOMEM, "open registry");
 	*ret = steal_ptr(&r);

@@ -14,6 +14,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/sandbox.h"
+#include "oci/http.h"
 #include "oci/reader_start.h"
 #include "overlay/overlay.h"
 #include "overlay/session_pass.h"
@@ -308,6 +309,19 @@ static void check_rootless(struct report *rep)
 	    "in /etc/fuse.conf lets other users into your mounts");
 }
 
+static void check_registries(struct report *rep)
+{
+	struct err err = ERR_INIT;
+	struct http *http;
+
+	if (http_new(false, &http, &err) == 0) {
+		http_free(http);
+		say(rep, "registries", GOOD, "libcurl");
+	} else {
+		say(rep, "registries", MISSING, err.msg);
+	}
+}
+
 static void check_runtime(struct report *rep)
 {
 	struct err err = ERR_INIT;
@@ -359,6 +373,7 @@ static int run(struct cmd_context *c, const void *o, int argc, char **argv, stru
 	    choice.engine == SNAP_ENGINE_KERNEL ? "the kernel mounts an index" : choice.reason);
 	check_rootless(&rep);
 	check_serve(&rep, c->store);
+	check_registries(&rep);
 	check_runtime(&rep);
 	(void)snprintf(text, sizeof(text), "auto is %s: %s", snap_engine_name(choice.engine),
 		       choice.reason);
@@ -378,8 +393,7 @@ const struct cmd cmd_doctor = {
 	.name = "doctor",
 	.summary = "Say what this machine can do and what will be used",
 	.usage = "",
-	.help = "Kernel, FUSE, EROFS, user namespaces, runtimes, and which engine 'snap mount' "
-		"picks and "
-		"why.",
+	.help = "Kernel, FUSE, EROFS, user namespaces, registries, runtimes, and which engine "
+		"'snap mount' picks and why.",
 	.run = run,
 };

@@ -471,7 +471,7 @@ test_labels_that_are_no_mapping() {
 # What 'serve' will do, and why, before it does it
 test_doctor_explains() {
 	snap --json doctor >doctor.json
-	is "$(jq -r '[.checks[].check] | contains(["store", "kernel", "overlayfs", "passthrough", "/dev/fuse", "fusermount3", "snapfs", "EROFS from files", "serve", "runtime", "engine"])' doctor.json)" \
+	is "$(jq -r '[.checks[].check] | contains(["store", "kernel", "overlayfs", "passthrough", "/dev/fuse", "fusermount3", "snapfs", "EROFS from files", "serve", "registries", "runtime", "engine"])' doctor.json)" \
 		true "what is looked at: $(jq -c '[.checks[].check]' doctor.json)"
 	is "$(jq -r '.checks[] | select(.check == "serve") | .detail' doctor.json | cut -d : -f 1)" 'containers by the kernel'
 	# who may not mount is told that, and gets the other engine (no /dev/fuse: tests/cases/rootless_limits.sh)

@@ -405,3 +405,21 @@ test_killed_download() {
 	snap --quiet fsck
 	stop_servers
 }
+
+# It brings two dozen libraries that no command without a registry has to wait for; without it all else works.
+test_libcurl_is_opened_when_needed() {
+	LD_DEBUG=files snap ls >/dev/null 2>ld.log
+	grep -q 'libcrypto' ld.log
+	! grep -q 'libcurl' ld.log || fail 'snap ls opens libcurl'
+	mkdir none
+	: >none/libcurl.so.4 # the dynamic linker takes the first of the name
+	export LD_LIBRARY_PATH=$PWD/none
+	refused 1 'registries need libcurl.*install the package libcurl4' snap pull docker://127.0.0.1:1/x:1
+	mkdir one
+	image_of base:1 one
+	snap doctor >doctor.out || true
+	grep -q '^missing  registries .*libcurl' doctor.out
+	unset LD_LIBRARY_PATH
+	snap doctor >doctor.out || true
+	grep -q '^ok  *registries  *libcurl' doctor.out
+}
