@@ -172,6 +172,19 @@ test_push_without_blobs() {
 	snap --quiet push i:1 oci:out3:t --recompress
 	is "$(jq -r '.manifests[0].digest' out3/index.json)" "$was" 'pushed as it came'
 }
+# Compressed again by one processor or by all of them, a layer of many blocks is the same blob.
+test_recompressed_by_any_number_of_threads() {
+	[ "$(nproc)" -ge 2 ] || skip 'one processor'
+	local cpu
+	python3 "$LIB/mklayer.py" lay '[F("f%d" % k, hashlib.shake_256(b"%d" % k).digest(700000) + b"x" * 700000) for k in range(16)]'
+	snap --quiet pull oci:lay:latest --name i:1 --no-blobs
+	cpu=$(taskset -cp $$ | sed 's/.*: //; s/[,-].*//')
+	taskset -c "$cpu" snap push i:1 oci:one:t --recompress >one.out 2>/dev/null
+	snap push i:1 oci:all:t --recompress >all.out 2>/dev/null
+	[[ $(cat one.out) == sha256:* ]] || fail "no digest: $(cat one.out)"
+	is "$(cat all.out)" "$(cat one.out)" 'the digest pushed'
+	diff -r one/blobs all/blobs
+}
 # What is not compressed needs no blob; what was compressed here is made again to the byte
 test_blobs_made_again() {
 	local how level was

@@ -79,6 +79,10 @@ accept() { # NAME MKLAYER-ARGUMENT... -- LINE...   ("#N": N lines, whatever they
 	snap umount fuse
 	rm -rf "$SNAP_ROOT"
 }
+kernel_view() { # DIR: the one image of the store, mounted by the kernel's EROFS
+	mkdir -p "$1"
+	erofs-mount "$SNAP_ROOT"/chains/sha256/*/index "$1"
+}
 two='[D("d", mode=0o711, uid=5, gid=6), F("d/old", "o"), F("f", "1")]' # the lower layer of many rows
 one='[F("a", "x")]'
 
@@ -402,16 +406,22 @@ test_headers() {
 
 # a sparse file keeps its holes, in the store and in the mount
 test_holes() {
+	local m
 	row=holes
 	make "[sparse_pax('1.0', 's', 1 << 30, [((1 << 30) - 4096, 4096)], 'x' * 4096)]"
 	snap --quiet pull oci:lay:latest --name i:1
 	[ "$(du -sk "$SNAP_ROOT" | cut -f1)" -lt 4096 ] || fail "the store holds $(du -sk "$SNAP_ROOT")"
 	enter k i:1 m
-	is "$(stat -c %s m/s)" $((1 << 30)) size
-	is "$(tail -c 4097 m/s | head -c 3 | od -An -tx1 | tr -d ' ')" 007878 'the border of the hole'
+	kernel_view kernel
+	for m in m kernel; do
+		is "$(stat -c %s $m/s)" $((1 << 30)) "$m: size"
+		is "$(tail -c 4097 $m/s | head -c 3 | od -An -tx1 | tr -d ' ')" 007878 "$m: the border of the hole"
+	done
+	cmp m/s kernel/s
 }
 
 test_xattrs() {
+	local m
 	accept 'kept' '[F("a", pax={"SCHILY.xattr.user.x": "1", "SCHILY.xattr.trusted.y": b"\0\xff", "SCHILY.xattr.security.capability": b"\1\0\0\2\0\4\0\0" + bytes(12)}), D("d", pax={"SCHILY.xattr.user.d": "dir"})]' \
 		-- 'a= {security.capability=\001\000\000\002\000\004\000\000\000\000\000\000\000\000\000\000\000\000\000\000} {trusted.y=\000\377} {user.x=1}' 'd/ {user.d=dir}'
 	accept 'as libarchive writes them' '[F("a", pax={"LIBARCHIVE.xattr.user.a%3Db": "dmFsdWU"})]' -- 'a= {user.a=b=value}'
@@ -437,10 +447,13 @@ test_xattrs() {
 	rm -rf "$SNAP_ROOT"
 	snap --quiet pull oci:lay:latest --name i:1
 	enter k i:1 m
-	getfacl -cpnE m/a >got.acl
-	grep -qx 'user:1001:r--' got.acl || wrong "$(cat got.acl)"
-	getfacl -cpnE m/d >got.acl
-	grep -qx 'default:group::r-x' got.acl || wrong "$(cat got.acl)"
+	kernel_view kernel
+	for m in m kernel; do
+		getfacl -cpnE $m/a >got.acl
+		grep -qx 'user:1001:r--' got.acl || wrong "$m: $(cat got.acl)"
+		getfacl -cpnE $m/d >got.acl
+		grep -qx 'default:group::r-x' got.acl || wrong "$m: $(cat got.acl)"
+	done
 	finish 13
 }
 

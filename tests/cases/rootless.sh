@@ -109,6 +109,33 @@ test_own_files_of_an_image() {
 	snap fsck >fsck.out || fail "fsck: $(cat fsck.out)"
 }
 
+# Owners, devices and modes that an ordinary user could make nowhere are in the index, and so in the mount.
+test_what_a_user_cannot_make_is_kept() {
+	not_root
+	python3 "$LIB/mklayer.py" lay '[F("a", pax={"uid": "4294967294", "gid": "65536"}), F("suid", "#!/bin/sh\n", mode=0o4755, uid=70000),
+		C("c", 1, 3, mode=0o666, gid=5), B("b", 7, 200, uid=1), P("p", mode=0o622), D("d", mode=0o3777, uid=12, gid=4000000000),
+		F("t", pax={"mtime": "1700000000.123456789"}), F("cap", pax={"SCHILY.xattr.security.capability": b"\1\0\0\2\0\4\0\0" + bytes(12)})]'
+	snap --quiet pull oci:lay:latest --name i:1
+	cat >wanted <<-'END'
+		a= 4294967294:65536
+		b[7:200] 1:0
+		c(1:3) 0666 0:5
+		cap= {security.capability=\001\000\000\002\000\004\000\000\000\000\000\000\000\000\000\000\000\000\000\000}
+		d/ 3777 12:4000000000
+		p| 0622
+		suid=#!/bin/sh\012 4755 70000:0
+		t= @1700000000.123456789
+	END
+	enter k i:1 m
+	python3 "$LIB/mklayer.py" --list m | grep -v '^/ ' >seen # the root is the user's, who is the container's root
+	diff -u wanted seen
+	grep ' - fuse[.]' /proc/self/mountinfo >mi
+	grep -q 'nosuid,nodev' mi || fail "$(cat mi)"
+	# and it goes on as it is
+	snap push i:1 oci:pushed:1 >/dev/null
+	is "$(jq -r '.manifests[0].digest' pushed/index.json)" "$(jq -r '.manifests[0].digest' lay/index.json)" 'the digest pushed'
+}
+
 # CVE-2018-10906: nothing a user says reaches mount(2) as an option of its own
 test_options_are_not_injected() {
 	not_root

@@ -455,3 +455,24 @@ test_capabilities_end_with_a_change_as_root() {
 	capabilities || fail 'the kernel does otherwise'
 	umount mnt
 }
+
+# A new object has its maker's group also where the upper's file system would give it its directory's.
+test_group_of_the_maker_as_root() {
+	local f
+	mkdir fs && truncate -s 16M img && mkfs.ext4 -q img && mount -o loop,bsdgroups img fs
+	mkdir -p fs/upper fs/work lower/d && echo old >lower/d/gone && chgrp -R 1234 lower && chmod 755 lower/d
+	: >fs/probe && chgrp 1234 fs/upper && : >fs/upper/probe && is "$(stat -c %g fs/upper/probe)" 1234 'a group of its own'
+	rm fs/upper/probe && ln -s fs/upper upper && ln -s fs/work work
+	up "$PWD/lower"
+	rm mnt/d/gone # and one where a whiteout is
+	# the first of a directory is made in work/work, until it is known to have no ACL
+	for f in file1 file2 gone; do echo "$f" >"mnt/d/$f"; done
+	mkdir mnt/d/dir && mkfifo mnt/d/fifo && ln -s to mnt/d/link
+	chmod g+s mnt/d && mkdir mnt/d/dir2 && echo inherits >mnt/d/file3
+	is "$(cd mnt/d && stat -c '%n %g %A' dir dir2 fifo file1 file2 file3 gone link)" "$(printf '%s\n' 'dir 0 drwxr-xr-x' \
+		'dir2 1234 drwxr-sr-x' 'fifo 0 prw-r--r--' 'file1 0 -rw-r--r--' 'file2 0 -rw-r--r--' 'file3 1234 -rw-r--r--' 'gone 0 -rw-r--r--' 'link 0 lrwxrwxrwx')"
+	is "$(cat mnt/d/file1 mnt/d/file2 mnt/d/file3 mnt/d/gone)" $'file1\nfile2\ninherits\ngone'
+	is "$(ls -A work/work)" '' 'the work directory'
+	down
+	umount fs
+}
