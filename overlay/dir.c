@@ -16,8 +16,9 @@
 #include "overlay/whiteout.h"
 
 /*
- * Names come and go by one call on the upper directory: a rename from work/work, where the object
- * or the whiteout was built, or an unlink where nothing below has the name.
+ * Names come and go by one call on the upper directory: the one that makes the object, where it
+ * gives it all that it is to have, or else a rename from work/work, where the object or the
+ * whiteout was built; and an unlink where nothing below has the name.
  */
 
 int ovl_check_new_name(const char *name)
@@ -36,9 +37,11 @@ struct create {
 	struct stat parent_st;
 	uid_t uid; /* as stored */
 	gid_t gid;
-	int at; /* with ->temp, where it is built: work/work, or ->fd alone (O_TMPFILE) */
-	char temp[24];
+	int at; /* with ->name, where it is: its place, work/work, or ->fd alone (O_TMPFILE) */
+	const char *name;
+	char temp[24]; /* the name in work/work */
 	int fd; /* owned; of a regular file */
+	bool in_place; /* it was made where it belongs */
 };
 
 /* The default ACL of the upper directory @fd into a new object: its mode, its own ACLs. */
@@ -63,30 +66,31 @@ static int inherit_acl(struct ovl_fs *fs, struct ovl_node *parent, int fd, const
 		return (int)n;
 	r = ovl_acl_inherit(acl, (size_t)n, mode, &access, &len);
 	if (r == 0 && access)
-		r = ovl_sys_setxattr(c->at, c->temp, "system.posix_acl_access", access, len, 0);
+		r = ovl_sys_setxattr(c->at, c->name, "system.posix_acl_access", access, len, 0);
 	if (r == 0 && S_ISDIR(*mode))
-		r = ovl_sys_setxattr(c->at, c->temp, "system.posix_acl_default", acl, (size_t)n, 0);
+		r = ovl_sys_setxattr(c->at, c->name, "system.posix_acl_default", acl, (size_t)n, 0);
 	return r;
 }
 
-/* @ret_fd: of a regular file, O_RDWR. */
-static int make_object(struct ovl_fs *fs, const char *temp, const struct ovl_new *what, int *ret_fd)
+/* At its place, or in work/work. */
+static int make_object(struct create *c, mode_t mode)
 {
+	const struct ovl_new *what = c->what;
 	int r;
 
 	switch (what->mode & S_IFMT) {
 	case S_IFREG:
-		r = ovl_sys_open(fs->work_fd, temp, O_RDWR | O_CREAT | O_EXCL, 0600);
+		r = ovl_sys_open(c->at, c->name, O_RDWR | O_CREAT | O_EXCL, mode);
 		if (r < 0)
 			return r;
-		*ret_fd = r;
+		c->fd = r;
 		return 0;
 	case S_IFDIR:
-		return ovl_sys_mkdir(fs->work_fd, temp, 0700);
+		return ovl_sys_mkdir(c->at, c->name, mode);
 	case S_IFLNK:
-		return ovl_sys_symlink(what->target, fs->work_fd, temp);
+		return ovl_sys_symlink(what->target, c->at, c->name);
 	default:
-		return ovl_sys_mknod(fs->work_fd, temp, (what->mode & S_IFMT) | 0600, what->rdev);
+		return ovl_sys_mknod(c->at, c->name, (what->mode & S_IFMT) | mode, what->rdev);
 	}
 }
 
@@ -104,18 +108,73 @@ static int dress(struct ovl_fs *fs, struct ovl_node *parent, int dirfd, const st
 	}
 	r = inherit_acl(fs, parent, dirfd, c, &mode);
 	if (r == 0)
-		r = ovl_set_owner(fs, c->at, c->temp, type, c->uid, gid, mode & 07777);
+		r = ovl_set_owner(fs, c->at, c->name, type, c->uid, gid, mode & 07777);
 	return r;
 }
 
-static int build(struct ovl_fs *fs, struct ovl_node *parent, int dirfd, struct create *c)
+/* In work/work, for place(). */
+static int build(struct ovl_fs *fs, struct ovl_node *parent, int dirfd, struct create *c,
+		 bool opaque, struct stat *ret_st)
 {
 	int r;
 
 	c->at = fs->work_fd;
+	c->name = c->temp;
 	ovl_temp_name(fs, c->temp);
-	r = make_object(fs, c->temp, c->what, &c->fd);
-	return r < 0 ? r : dress(fs, parent, dirfd, c);
+	r = make_object(c, S_ISDIR(c->what->mode) ? 0700 : 0600);
+	if (r == 0)
+		r = dress(fs, parent, dirfd, c);
+	if (r == 0 && opaque)
+		r = ovl_sys_setxattr(c->at, c->temp, fs->mark[OVL_MARK_OPAQUE], "y", 1, 0);
+	if (r == 0)
+		r = ovl_sys_stat(c->at, c->temp, ret_st);
+	if (r == 0)
+		ovl_override_read(c->at, c->temp, fs->owner_xattr, ret_st);
+	return r;
+}
+
+static int unmake_in_place(struct create *c)
+{
+	int r;
+
+	if (c->fd >= 0)
+		(void)close(steal_fd(&c->fd));
+	r = ovl_sys_unlink(c->at, c->name, S_ISDIR(c->what->mode) ? AT_REMOVEDIR : 0);
+	c->in_place = r < 0;
+	return r;
+}
+
+/*
+ * Makes it in its place when the call that does gives it all that it is to have, so that nobody
+ * ever sees it half done. Otherwise 0, and nothing is there: see c->in_place.
+ */
+static int make_in_place(struct ovl_fs *fs, const struct ovl_node *parent, int dirfd,
+			 const char *name, struct create *c, struct stat *ret_st)
+{
+	mode_t type = c->what->mode & S_IFMT, mode = c->what->mode & 07777 & ~c->cred->umask;
+	bool inherits = c->parent_st.st_mode & S_ISGID;
+	gid_t gid = inherits ? c->parent_st.st_gid : c->gid;
+	int r;
+
+	if (fs->owner_xattr || c->uid != fs->uid || (!inherits && gid != fs->gid) || mode & 07000 ||
+	    (type != S_IFLNK && !fs->no_acl && !ovl_node_has(parent, OVL_NODE_NO_ACL)))
+		return 0;
+	c->at = dirfd;
+	c->name = name;
+	r = make_object(c, mode);
+	if (r < 0)
+		return r;
+	c->in_place = true;
+	r = ovl_sys_stat(dirfd, name, ret_st);
+	if (r < 0)
+		return r;
+	if (inherits && type == S_IFDIR)
+		mode |= S_ISGID;
+	/* a file system has ways of its own: "bsdgroups" */
+	if (ret_st->st_uid == c->uid && ret_st->st_gid == gid &&
+	    (type == S_IFLNK || (ret_st->st_mode & 07777) == mode))
+		return 0;
+	return unmake_in_place(c);
 }
 
 /* A directory over a whiteout has nothing of what is below: opaque, and in place in one step. */
@@ -224,14 +283,12 @@ int ovl_create(struct ovl_fs *fs, struct ovl_node *parent, const char *name,
 		r = ovl_quota_take(fs, 0);
 	if (r < 0)
 		return r;
-	r = build(fs, parent, d->fd, &c);
-	if (r == 0 && is_dir && e.whiteout)
-		r = ovl_sys_setxattr(fs->work_fd, c.temp, fs->mark[OVL_MARK_OPAQUE], "y", 1, 0);
-	if (r == 0)
-		r = ovl_sys_stat(fs->work_fd, c.temp, &st);
-	if (r == 0)
-		ovl_override_read(fs->work_fd, c.temp, fs->owner_xattr, &st);
-	/* All that needs memory comes before the name appears. */
+	if (!e.whiteout)
+		r = make_in_place(fs, parent, d->fd, name, &c, &st);
+	if (r == 0 && !c.in_place)
+		r = build(fs, parent, d->fd, &c, is_dir && e.whiteout, &st);
+	/* What is in its place goes again if there is no memory for it; nobody can ask for it yet.
+	 */
 	if (r == 0)
 		r = finish_create(fs, parent, name, &st, &n, ret_st);
 	if (r == 0 && ret_file) {
@@ -239,23 +296,26 @@ int ovl_create(struct ovl_fs *fs, struct ovl_node *parent, const char *name,
 			      */
 		r = ovl_file_new(fs, n, steal_fd(&c.fd), &file);
 	}
-	if (r == 0)
+	if (r == 0 && !c.in_place)
 		r = place(fs, c.temp, is_dir, d->fd, name, e.whiteout);
-	if (c.fd >= 0)
-		(void)close(c.fd);
 	if (r < 0) {
 		if (file)
 			ovl_close(fs, file);
 		if (n)
 			ovl_node_forget(fs, n, 1);
-		ovl_temp_remove(fs, c.temp);
+		if (c.in_place)
+			(void)unmake_in_place(&c);
+		else if (c.temp[0])
+			ovl_temp_remove(fs, c.temp);
 		ovl_quota_give(fs, 0);
-		return r;
+	} else {
+		*ret = n;
+		if (ret_file)
+			*ret_file = file;
 	}
-	*ret = n;
-	if (ret_file)
-		*ret_file = file;
-	return 0;
+	if (c.fd >= 0)
+		(void)close(c.fd);
+	return r;
 }
 
 /* The node of a file without a name: the kernel's, which is all that keeps it. Takes @c->fd. */
@@ -308,6 +368,7 @@ int ovl_tmpfile(struct ovl_fs *fs, struct ovl_node *parent, mode_t mode,
 		r = ovl_quota_take(fs, 0);
 	if (r < 0)
 		return r;
+	c.name = "";
 	r = c.at = c.fd = ovl_sys_open(fs->work_fd, ".", O_RDWR | O_TMPFILE, 0600);
 	if (r >= 0)
 		r = dress(fs, parent, d->fd, &c);
