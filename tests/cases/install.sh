@@ -59,6 +59,29 @@ test_library() {
 	grep -o 'Fn snapshotter_[a-z_]*' "$stage/share/man/man3/libsnapshotter.3" | cut -d' ' -f2 | sort -u | diff declared - || fail 'the manual page'
 	objdump -p build-image | grep -q 'NEEDED.*libsnapshotter.so.1$' || fail 'soname'
 }
+# The installed service below containerd, in ROOT: with the lines of docs/containerd.md, and containerd as it is here.
+run_by_containerd() { # ROOT
+	local root=$1 tools=$1/opt/containerd daemon in
+	mkdir -p "$tools" "$root/etc/containerd"
+	cp "$(command -v containerd)" "$(command -v containerd-shim-runc-v2)" "$(command -v ctr)" "$(command -v runc)" "$tools/"
+	cp "$(ldd "$(command -v runc)" | awk '/libseccomp/ {print $3}')" "$tools/"
+	{ echo 'version = 2' && sed -n '/^    \[proxy_plugins.snap\]/,/^$/{s/^    //p; /^$/q}' "$TESTS/../docs/containerd.md"; } >"$root/etc/containerd/config.toml"
+	[ "$(wc -l <"$root/etc/containerd/config.toml")" = 4 ] || fail "no configuration in docs/containerd.md"
+	mount --rbind /dev "$root/dev" && mount --rbind /sys "$root/sys"
+	in=(env -i PATH=/opt/containerd:/usr/bin:/bin:/usr/sbin LD_LIBRARY_PATH=/opt/containerd chroot "$root")
+	"${in[@]}" containerd >containerd.log 2>&1 &
+	daemon=$!
+	within 20 "${in[@]}" ctr version >/dev/null 2>&1
+	python3 "$LIB/mklayer.py" lay --config 'c["config"] = {"Env": ["PATH=/bin"]}' "[D('bin'), F('bin/busybox', open('$(command -v busybox)', 'rb').read(), mode=0o755), D('proc'), D('dev'), D('sys')]" '[F("two", "layers")]'
+	skopeo copy -q oci:lay:latest "docker-archive:$root/image.tar:docker.io/local/bb:1"
+	"${in[@]}" ctr images import --snapshotter snap /image.tar >/dev/null
+	# a folder is no root of its own to pivot from
+	is "$("${in[@]}" ctr run --rm --no-pivot --snapshotter snap docker.io/local/bb:1 "deb$$" /bin/busybox cat /two)" layers 'the container, by containerd and the installed service'
+	is "$("${in[@]}" snap --json ls kind==committed | jq length)" 2 'committed snapshots'
+	kill $daemon && wait $daemon || fail "containerd: $(tail -n 5 containerd.log)"
+	umount -R "$root/dev" "$root/sys"
+	rm -rf "$tools" "$root/etc/containerd" "$root/image.tar" "$root/var/lib/containerd" "$root/run/containerd" "$root/opt/containerd" "$root/etc/cni"
+}
 test_debian_packages() {
 	local root=$PWD/root needs version
 	"$TESTS/../scripts/mkdeb" --from "$TOOLS/.." debs >made
@@ -74,6 +97,7 @@ test_debian_packages() {
 	mkdir "$root/debs" && cp debs/*.deb "$root/debs/"
 	traces() { (cd "$root" && find . -xdev \( -path ./var/lib/dpkg -o -path ./var/cache -o -path ./var/log -o -path ./etc/ld.so.cache -o -path ./debs \
 		-o -path ./tmp -o -path ./proc -o -path ./dev \) -prune -o -print | sort); }
+	mount --bind "$root" "$root" # runc wants its root to be a mount
 	mount -t proc proc "$root/proc"
 	traces >before
 	chroot "$root" sh -ec 'dpkg -i /debs/*.deb' >apt.out 2>&1 || fail "$(tail -n 20 apt.out)"
@@ -84,11 +108,15 @@ test_debian_packages() {
 	local service pid unit=$root/lib/systemd/system/snap-serve.service
 	service=$(sed -n 's/^ExecStart=//p' "$unit")
 	[[ $service == /usr/bin/snap\ *serve*--address\ /run/* ]] || fail "$(cat "$unit")"
+	sed "s#=/usr/bin/#=$root/usr/bin/#" "$unit" >snap-serve.service # its program is not where this machine's are
+	systemd-analyze verify --man=no ./snap-serve.service 2>verify.err || fail "systemd-analyze: $(cat verify.err)"
+	! grep snap verify.err || fail 'systemd finds fault with the unit'
 	mkdir -p "$root$(dirname "${service##* }")"
 	# shellcheck disable=SC2086 # a command line
 	env -u SNAP_ROOT chroot "$root" $service &
 	pid=$!
 	within 20 test -S "$root${service##* }"
+	run_by_containerd "$root"
 	kill $pid && wait $pid || fail 'the service does not end well'
 	rm -rf "${root:?}/run/snap"
 	is "$(PKG_CONFIG_SYSROOT_DIR=$root PKG_CONFIG_PATH=$(echo "$root"/usr/lib/*/pkgconfig) pkg-config --modversion libsnapshotter)" 1.0.0
@@ -105,5 +133,5 @@ test_debian_packages() {
 	diff before after | grep '^[<>]' | grep -v ' ./var/lib/snap\(/\|$\)' >left || :
 	[ ! -s left ] || fail "left: $(cat left)"
 	grep -q '^./var/lib/snap$' after || fail 'the store is gone'
-	umount "$root/proc"
+	umount "$root/proc" "$root"
 }
