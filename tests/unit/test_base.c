@@ -278,7 +278,6 @@ int main(void)
 	tcase_add_test(f, io_tmp_appears_at_once);
 	tcase_add_test(f, io_remove_deep_and_wide);
 	tcase_add_test(f, io_copy_keeps_holes);
-	tcase_set_timeout(f, 60);
 	suite_add_tcase(s, f);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);

@@ -540,7 +540,6 @@ int main(void)
 	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, metadata);
 	tcase_add_test(tc, extents);
 	tcase_add_test(tc, large_directory);

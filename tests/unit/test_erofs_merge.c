@@ -447,7 +447,6 @@ int main(void)
 	SRunner *sr;
 	int failed;
 
-	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, union_and_replacement);
 	tcase_add_test(tc, whiteouts);
 	tcase_add_test(tc, opaque_directories);

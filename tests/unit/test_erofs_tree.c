@@ -181,7 +181,6 @@ int main(void)
 	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, root_is_a_plain_directory);
 	tcase_add_test(tc, names_are_checked);
 	tcase_add_test(tc, directories_have_one_name_and_no_loops);

@@ -570,7 +570,6 @@ int main(void)
 	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, 110);
 	tcase_add_test(tc, test_pull);
 	tcase_add_test(tc, test_without_blobs);
 	tcase_add_test(tc, test_snapshot_of_an_image);

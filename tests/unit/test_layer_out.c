@@ -509,7 +509,6 @@ int main(void)
 	tcase_add_test(h, times);
 	tcase_add_test(h, xattrs);
 	suite_add_tcase(s, h);
-	tcase_set_timeout(l, 60);
 	tcase_add_loop_test(l, same_for_any_threads, 0, 3);
 	tcase_add_loop_test(l, inflates_to_the_tar, 1, 3);
 	tcase_add_test(l, clamps);

@@ -1240,7 +1240,6 @@ int main(void)
 	tcase_add_test(t, bomb);
 	tcase_add_test(t, costly_paths);
 	tcase_add_test(t, cancelling);
-	tcase_set_timeout(t, 60);
 	suite_add_tcase(s, t);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);

@@ -331,7 +331,6 @@ int main(void)
 	tcase_add_test(t, refuses_wrong_content);
 	tcase_add_test(t, sweeps_what_a_dead_push_left);
 	tcase_add_test(t, two_pushes_lose_nothing);
-	tcase_set_timeout(t, 60);
 	suite_add_tcase(s, t);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);

@@ -218,7 +218,6 @@ int main(void)
 	tcase_add_loop_test(t, impossible_members, 0,
 			    (int)(sizeof(impossible) / sizeof(impossible[0])));
 	tcase_add_test(t, failures);
-	tcase_set_timeout(t, 60);
 	suite_add_tcase(s, t);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);

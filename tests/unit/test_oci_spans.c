@@ -299,7 +299,6 @@ int main(void)
 	SRunner *sr;
 	int failed;
 
-	tcase_set_timeout(c, 60);
 	tcase_add_test(c, test_gzip);
 	tcase_add_test(c, test_members);
 	tcase_add_test(c, test_zstd);

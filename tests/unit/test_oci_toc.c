@@ -376,7 +376,6 @@ int main(void)
 	SRunner *runner = srunner_create(suite);
 	int failed;
 
-	tcase_set_timeout(tc, 120);
 	tcase_add_checked_fixture(tc, setup, drop);
 	tcase_add_test(tc, good);
 	tcase_add_test(tc, chunks);

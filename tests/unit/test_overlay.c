@@ -887,7 +887,6 @@ int main(void)
 	int failed;
 
 	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_set_timeout(t, 60);
 	tcase_add_test(t, test_merge);
 	tcase_add_test(t, test_marks_of_lower_directories);
 	tcase_add_test(t, test_copy_up_keeps);

@@ -359,7 +359,6 @@ int main(void)
 	int failed;
 
 	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_set_timeout(t, 60);
 	tcase_add_test(t, test_statuses);
 	tcase_add_test(t, test_what_is_no_grpc);
 	tcase_add_test(t, test_deadline);

@@ -489,7 +489,6 @@ int main(void)
 	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, 100);
 	tcase_add_test(tc, test_semantics);
 	tcase_add_test(tc, test_mounts_options);
 	tcase_add_test(tc, test_keys_are_bytes);
