@@ -149,6 +149,10 @@ static int set(struct ovl_fs *fs, struct ovl_node *n, unsigned int get_cmd, unsi
 		r = on_disk(fs, n, get_cmd, &real);
 	if (r < 0)
 		return r;
+	/* A write that the kernel keeps cannot be refused, nor be told from the times it sends. */
+	if (S_ISREG(n->type) && fs->writeback &&
+	    wanted->fsx_xflags & bits_of(set_cmd, OVL_NODE_IMMUTABLE | OVL_NODE_APPEND))
+		return -EOPNOTSUPP;
 	now = real;
 	apply(&now, &old, wanted, protects);
 	if (memcmp(&now, &real, sizeof(now)) != 0)

@@ -124,6 +124,7 @@ struct ovl_fs {
 	struct ovl_quota *quota; /* NULL: none */
 	struct ovl_record *record; /* of what is read; NULL: none */
 	bool owned; /* nobody else changes the upper: the kernel may believe all it knows */
+	bool writeback; /* the kernel keeps what is written, and sizes and times with it */
 	bool no_handles; /* OPEN is answered ENOSYS: requests on files come without one */
 	bool kills; /* FUSE_HANDLE_KILLPRIV_V2: set-id bits are ours to take away */
 	double timeout; /* seconds that the kernel may believe names and attributes */

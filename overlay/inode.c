@@ -237,11 +237,14 @@ int ovl_getattr_done(struct ovl_fs *fs, struct ovl_node *n, struct stat *ret)
 }
 
 /* What chattr(1) has protected: of append-only files times may be set to now. */
-static int check_allowed(struct ovl_node *n, unsigned int set)
+static int check_allowed(struct ovl_fs *fs, struct ovl_node *n, unsigned int set)
 {
 	set &= ~(unsigned int)OVL_SET_KILL;
 	if (set == 0)
 		return 0;
+	/* the times that the kernel has kept, which never come as "now" */
+	if (fs->writeback)
+		set &= ~(unsigned int)(OVL_SET_ATIME | OVL_SET_MTIME);
 	/* with these comes the bit of the time that is not taken */
 	if (set & OVL_SET_ATIME_NOW)
 		set &= ~(unsigned int)(OVL_SET_ATIME | OVL_SET_ATIME_NOW);
@@ -266,7 +269,7 @@ int ovl_setattr(struct ovl_fs *fs, struct ovl_node *n, const struct stat *attr, 
 	if ((set & OVL_SET_UID && ovl_idmap_store(&fs->uids, attr->st_uid, &fixed.st_uid) < 0) ||
 	    (set & OVL_SET_GID && ovl_idmap_store(&fs->gids, attr->st_gid, &fixed.st_gid) < 0))
 		return -EINVAL;
-	r = check_allowed(n, set);
+	r = check_allowed(fs, n, set);
 	if (r < 0)
 		return r;
 	if (set & OVL_SET_SIZE && !ovl_node_has_data(n)) {

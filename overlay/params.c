@@ -57,6 +57,7 @@ enum opt_key {
 	KEY_FSYNC,
 	KEY_THREADED,
 	KEY_NOOPEN,
+	KEY_WRITEBACK,
 	KEY_UIDS,
 	KEY_GIDS,
 	KEY_SQUASH,
@@ -100,6 +101,7 @@ static const struct opt table[] = {
 	{"ino_batch", OPT_NUMBER, KEY_BATCH},
 	{"ino_batches", OPT_NUMBER, KEY_BATCHES},
 	{"noopen", OPT_SWITCH, KEY_NOOPEN},
+	{"writeback", OPT_SWITCH, KEY_WRITEBACK},
 	{"passthrough", OPT_PASSTHROUGH, KEY_NONE},
 	{"timeout", OPT_SECONDS, KEY_TIMEOUT},
 	{"uidmapping", OPT_IDMAP, KEY_UIDS},
@@ -129,7 +131,6 @@ static const struct opt table[] = {
 	{"private", OPT_ACCEPT, KEY_NONE},
 	{"shared", OPT_ACCEPT, KEY_NONE},
 	{"slave", OPT_ACCEPT, KEY_NONE},
-	{"writeback", OPT_ACCEPT, KEY_NONE},
 	{"fast_ino", OPT_ACCEPT, KEY_NONE},
 	{"kernel_cache", OPT_ACCEPT, KEY_NONE},
 	{"auto_cache", OPT_ACCEPT, KEY_NONE},
@@ -372,6 +373,9 @@ static void set_flag(struct ovl_config *c, enum opt_key key, bool on)
 	case KEY_NOOPEN:
 		c->noopen = on;
 		c->noopen_set = true;
+		break;
+	case KEY_WRITEBACK:
+		c->writeback = on;
 		break;
 	case KEY_SQUASH:
 		/* squash_to_uid and squash_to_gid say more, whichever comes first. */
@@ -749,6 +753,8 @@ const char *ovl_params_help(void)
 	       "  timeout=SECONDS           how long the kernel may keep names and attributes\n"
 	       "  noopen=0|1                the kernel opens and closes files without asking "
 	       "(where it can)\n"
+	       "  writeback=0|1             what is written stays in the kernel until a file is "
+	       "closed or synced\n"
 	       "  passthrough=auto|0|1      the kernel itself reads and writes files of the upper; "
 	       "auto:\n"
 	       "                            where it has to ask for each open anyway\n"

@@ -118,6 +118,8 @@ static const char *pass_refusal(struct ovl_fs *fs)
 	return r == 0 ? NULL : ovl_pass_refusal(r);
 }
 
+static const char others_change[] = "timeout= is given, so others may change the upper directory";
+
 /*
  * By what was measured (docs/ARCHITECTURE.md): without a message where that can be had, or else by
  * passthrough where it is granted, or else with a message for each open. The log says why.
@@ -129,7 +131,7 @@ static void choose_data_path(struct ovl_fs *fs, const struct ovl_config *c)
 	if (c->noopen_set && !c->noopen)
 		why = "noopen=0";
 	else if (!fs->owned)
-		why = "timeout= is given, so others may change the upper directory";
+		why = others_change;
 	else
 		why = ovl_session_open_refusal();
 	if (c->passthrough == OVL_PASS_WANTED || (c->passthrough == OVL_PASS_AUTO && why)) {
@@ -151,6 +153,29 @@ static void choose_data_path(struct ovl_fs *fs, const struct ovl_config *c)
 			 why ? "with a message each: " : "without a message", why ? why : "");
 }
 
+/* Why what is written does not stay in the kernel; NULL: it does. */
+static const char *writeback_refusal(struct ovl_fs *fs)
+{
+	if (!fs->has_upper)
+		return "there is no upper directory";
+	if (fs->pass.on)
+		return "files are passed through";
+	if (!fs->owned)
+		return others_change;
+	if (fs->quota)
+		return "what a quota refuses must be refused when it is written";
+	return NULL;
+}
+
+static void choose_writeback(struct ovl_fs *fs, const struct ovl_config *c)
+{
+	const char *why = c->writeback ? writeback_refusal(fs) : NULL;
+
+	fs->writeback = c->writeback && !why;
+	if (why)
+		log_warn("no writeback: %s", why);
+}
+
 int ovl_session_mount(const struct ovl_config *c, const char *mountpoint, struct ovl_session **ret,
 		      struct err *err)
 {
@@ -169,6 +194,8 @@ int ovl_session_mount(const struct ovl_config *c, const char *mountpoint, struct
 						       : THREADS_DEFAULT;
 	if (r == 0)
 		choose_data_path(s->fs, c);
+	if (r == 0)
+		choose_writeback(s->fs, c);
 	if (r == 0)
 		r = new_session(s, c, err);
 	if (r == 0) {

@@ -139,6 +139,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 
 	conn->want &= ~off;
 	conn->want |= conn->capable & on;
+	if (fs->writeback)
+		conn->want |= conn->capable & FUSE_CAP_WRITEBACK_CACHE;
 	if (fs->no_acl)
 		conn->want &= ~(unsigned int)FUSE_CAP_POSIX_ACL;
 	fs->no_handles = fs->no_handles && conn->capable & FUSE_CAP_NO_OPEN_SUPPORT;
@@ -325,6 +327,14 @@ static int reply_open(fuse_req_t req, struct ovl_node *n, struct ovl_file *f,
 	return r;
 }
 
+/* To keep a part of a page the kernel reads the rest of it, also by who only writes. */
+static int flags_of(struct ovl_fs *fs, const struct fuse_file_info *fi)
+{
+	bool write_only = (fi->flags & O_ACCMODE) == O_WRONLY;
+
+	return fs->writeback && write_only ? (fi->flags & ~O_ACCMODE) | O_RDWR : fi->flags;
+}
+
 /* Without a name there is no other way to make a file: so also where there are no handles. */
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 		      struct fuse_file_info *fi)
@@ -342,8 +352,8 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 		r = ovl_tmpfile(fs, node_of(req, parent), mode, &cred, &n, &st,
 				fs->no_handles ? NULL : &f);
 	else if (!fs->no_handles)
-		r = ovl_create(fs, node_of(req, parent), name, &what, &cred, &n, &st, fi->flags,
-			       &f);
+		r = ovl_create(fs, node_of(req, parent), name, &what, &cred, &n, &st,
+			       flags_of(fs, fi), &f);
 	if (r < 0) {
 		fuse_reply_err(req, -r);
 		return;
@@ -388,7 +398,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct ovl_file *f;
 	int r;
 
-	r = fs->no_handles ? -ENOSYS : ovl_open(fs, node_of(req, ino), fi->flags, &f);
+	r = fs->no_handles ? -ENOSYS : ovl_open(fs, node_of(req, ino), flags_of(fs, fi), &f);
 	if (r < 0) {
 		fuse_reply_err(req, -r);
 		return;
@@ -532,7 +542,8 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 	struct ovl_fs *fs = fs_of(req);
 	struct ovl_file *f = NULL;
 	off_t at;
-	int r = file_get(req, ino, fi, O_RDONLY, &f);
+	/* It would not see what the kernel has kept, which then takes all for data. */
+	int r = fs->writeback ? -ENOSYS : file_get(req, ino, fi, O_RDONLY, &f);
 
 	if (r == 0)
 		r = ovl_lseek(fs, f, off, whence, &at);

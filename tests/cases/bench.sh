@@ -16,7 +16,7 @@ engine_rows() { # FILE: rows of each of two tables, every engine with a time
 	# fuse-overlayfs refuses these
 	grep -qE '^  [0-9]+ renames, lower directories +[0-9.]+ +- +-k .* +[0-9.]+ +[0-9.]+k' "$1" || fail "lower renames: $(cat "$1")"
 	grep -qE '^  geometric mean +[0-9.]+k +[0-9.]+k +[0-9.]+f +[0-9.]+k +[0-9.]+f +[0-9.]+k +[0-9.]+f' "$1" || fail "no mean: $(cat "$1")"
-	is "$(grep -c '^  memory of .*: [0-9.]* MiB at the end, [0-9.]* MiB at most' "$1")" 4 'lines about memory'
+	is "$(grep -c '^  memory of .*: [0-9.]* MiB at the end, [0-9.]* MiB at most' "$1")" 5 'lines about memory'
 }
 
 test_engine() {

@@ -38,6 +38,11 @@ test_with_handles() {
 test_passthrough() {
 	diffop --ours "${engine/redirect_dir=on/redirect_dir=on,passthrough=1}" --dir . --seed $((seed + 300000)) --sequences 26
 }
+# with what is written kept by the kernel, and sizes and times with it
+test_writeback() {
+	diffop --ours "${engine/redirect_dir=on/redirect_dir=on,writeback=1}" --kept-times --dir . --seed $((seed + 310000)) --sequences 15
+	diffop --ours "${engine/redirect_dir=on/redirect_dir=on,writeback=1,noopen=0,passthrough=0}" --kept-times --dir . --seed $((seed + 320000)) --sequences 15
+}
 test_without_caching() {
 	diffop --ours "${engine/redirect_dir=on/redirect_dir=on,timeout=0}" --dir . --seed $((seed + 400000)) --sequences 30
 }

@@ -23,6 +23,9 @@ test_with_handles() {
 test_passthrough() {
 	load ,passthrough=1
 }
+test_writeback() {
+	load ,writeback=1
+}
 # the driver itself: that it sees what a mount does wrong
 test_driver_as_root() {
 	local got=0

@@ -106,6 +106,7 @@ test_random_operations_as_root() {
 	local engine='snapfs -o lowerdir=%l,upperdir=%u,workdir=%w,redirect_dir=on,metacopy=on %m'
 	diffop --ours "$engine" --push "$push" --dir . --seed $((seed + 30000)) --sequences 20
 	diffop --ours "${engine/on %m/on,noopen=0,passthrough=0 %m}" --push "$push" --dir . --seed $((seed + 33000)) --sequences 10
+	diffop --ours "${engine/on %m/on,writeback=1 %m}" --kept-times --push "$push" --dir . --seed $((seed + 34000)) --sequences 10
 }
 test_under_load() {
 	loadop --mount 'snapfs -o lowerdir=%l,upperdir=%u,workdir=%w,redirect_dir=on %m' --push "$push" --dir . \

@@ -443,7 +443,7 @@ for acts, left in ((ends, False), (stays, True)):
 PY
 }
 test_capabilities_end_with_a_change_as_root() {
-	local i openings='noopen=0,passthrough=0 passthrough=1 metacopy=on'
+	local i openings='noopen=0,passthrough=0 passthrough=1 writeback=1 metacopy=on'
 	mkdir lower
 	for i in $(seq 0 16); do
 		echo "lower $i" >"lower/cap$i"

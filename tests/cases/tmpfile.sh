@@ -78,7 +78,7 @@ PY
 test_tmpfile() {
 	local o got
 	mkdir lower && echo low >lower/low
-	for o in noopen=1 noopen=0,passthrough=0 passthrough=1 timeout=0 quota_inodes=300; do
+	for o in noopen=1 noopen=0,passthrough=0 passthrough=1 writeback=1 timeout=0 quota_inodes=300; do
 		up $o
 		got=0 && play || got=$?
 		down

@@ -100,6 +100,7 @@ struct setup {
 	bool through_tar; /* the lower trees: no sockets, no whiteout of a name of 255 bytes */
 	unsigned int layers;
 	unsigned int id_shift; /* what is stored as 1000 and above is shown so much higher */
+	bool kept_times; /* by the kernel: a truncation to the size that is there changes nothing */
 	struct timespec start; /* mtimes from here on are "now" */
 };
 

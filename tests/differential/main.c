@@ -47,6 +47,9 @@ static const char usage[] =
 	"lower\n"
 	"  --mapped            stored ids are shown as others: %l's 1000.. as 2000.., as by\n"
 	"                      uidmapping=0:0:1:1000:2000:100,gidmapping=0:0:1:1000:2000:100\n"
+	"  --kept-times        files are not truncated to the size they have: a kernel that keeps "
+	"times\n"
+	"                      itself (writeback) takes that for no change\n"
 	"  --rotate            at one of the remounts the upper becomes a lower, with a new upper\n"
 	"  --push COMMAND      puts a new upper on top of the mount, instead of every second "
 	"remount:\n"
@@ -758,6 +761,7 @@ enum {
 	OPT_UPPER,
 	OPT_MAPPED,
 	OPT_ROTATE,
+	OPT_KEPT_TIMES,
 	OPT_PUSH,
 	OPT_VERBOSE,
 	OPT_NO_MINIMISE,
@@ -779,6 +783,7 @@ static const struct option options[] = {
 	{"mapped", no_argument, NULL, OPT_MAPPED},
 	{"keep-going", no_argument, NULL, OPT_KEEP_GOING},
 	{"rotate", no_argument, NULL, OPT_ROTATE},
+	{"kept-times", no_argument, NULL, OPT_KEPT_TIMES},
 	{"push", required_argument, NULL, OPT_PUSH},
 	{"verbose", no_argument, NULL, OPT_VERBOSE},
 	{"no-minimise", no_argument, NULL, OPT_NO_MINIMISE},
@@ -825,6 +830,9 @@ static bool parse(int argc, char **argv, struct driver *d)
 		case OPT_MAPPED:
 			d->mapped = true;
 			d->setup.id_shift = 1000;
+			break;
+		case OPT_KEPT_TIMES:
+			d->setup.kept_times = true;
 			break;
 		case OPT_ROTATE:
 			d->rotate = true;

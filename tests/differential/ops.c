@@ -236,6 +236,18 @@ static long do_utimens(struct side *side, const struct op *op)
 	return utimensat(side->root, op->a, t, AT_SYMLINK_NOFOLLOW);
 }
 
+/* @fd may be an O_PATH one: an absolute path would be needed, and its magic link is one. */
+long set_size(const struct setup *s, int fd, off_t size)
+{
+	char link[64];
+	struct stat st;
+
+	if (s->kept_times && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == size)
+		return 0;
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	return fcntl(fd, F_GETFL) & O_PATH ? truncate(link, size) : ftruncate(fd, size);
+}
+
 static long do_unlink_open(struct side *side, const struct setup *s, const struct op *op,
 			   struct result *r)
 {
@@ -250,7 +262,7 @@ static long do_unlink_open(struct side *side, const struct setup *s, const struc
 	step(r, "fstat", fstat(fd, &st));
 	say_stat(r, s, &st);
 	step(r, "write", write_data(fd, op, true));
-	step(r, "truncate", ftruncate(fd, 50000));
+	step(r, "truncate", set_size(s, fd, 50000));
 	step(r, "read", read_all(r, fd));
 	/*
 	 * The kernel's overlayfs cannot change the metadata of a lower object without a name: not
@@ -385,20 +397,15 @@ static long do_stat(struct side *side, const struct setup *s, const struct op *o
 	}
 }
 
-static long do_tree(struct side *side, const struct op *op)
+static long do_tree(struct side *side, const struct setup *s, const struct op *op)
 {
 	int root = side->root;
 
 	switch ((unsigned int)op->kind) {
 	case OP_TRUNCATE: {
-		/* an absolute path would be needed; the magic link of an O_PATH fd is one */
 		cleanup_close int fd = openat(root, op->a, O_PATH | O_CLOEXEC);
-		char link[64];
 
-		if (fd < 0)
-			return -1;
-		(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-		return truncate(link, (off_t)op->x);
+		return fd < 0 ? -1 : set_size(s, fd, (off_t)op->x);
 	}
 	case OP_MKDIR:
 		return mkdirat(root, op->a, op->mode);
@@ -470,7 +477,7 @@ static long dispatch(struct side *side, const struct setup *s, const struct op *
 	case OP_CHMOD:
 	case OP_CHOWN:
 	case OP_UTIMENS:
-		return do_tree(side, op);
+		return do_tree(side, s, op);
 	case OP_REMOUNT:
 	case OP_KINDS:
 		break;

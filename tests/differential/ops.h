@@ -14,6 +14,7 @@ uint64_t hash(const void *data, size_t len);
 void say_stat(struct result *r, const struct setup *s, const struct stat *st);
 /* The operation's bytes, which its numbers decide. */
 long write_data(int fd, const struct op *op, bool at_offset);
+long set_size(const struct setup *s, int fd, off_t size);
 
 /* An operation on what is open in a slot. */
 long do_slot(struct side *side, const struct setup *s, const struct op *op, struct result *r);

@@ -173,7 +173,7 @@ long do_slot(struct side *side, const struct setup *s, const struct op *op, stru
 	case OP_PWRITE:
 		return write_data(*fd, op, true);
 	case OP_FTRUNCATE:
-		return ftruncate(*fd, (off_t)op->x);
+		return set_size(s, *fd, (off_t)op->x);
 	case OP_FALLOCATE:
 		return fallocate(*fd, fallocate_modes[op->flags], (off_t)op->x, (off_t)op->y);
 	case OP_FSTAT:

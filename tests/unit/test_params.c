@@ -101,8 +101,9 @@ START_TEST(values)
 	ck_assert(c.volatile_);
 	ck_assert(c.redirect_dir);
 	ck_assert_int_eq(parse("redirect_dir=off,fsync=1,threaded=1,timeout=0,allow_other,noopen=0,"
-			       "passthrough=1"),
+			       "passthrough=1,writeback"),
 			 0);
+	ck_assert(c.writeback);
 	ck_assert(c.noopen_set && !c.noopen && c.passthrough == OVL_PASS_WANTED);
 	ck_assert(!c.redirect_dir);
 	ck_assert(!c.volatile_);
