@@ -3,20 +3,7 @@
 # as: root user
 # FUSE passthrough: files of the upper that the kernel reads and writes itself.
 
-pass_mount() { # OPTION...: low/ up/ wk/ at m, the log in log
-	mkdir -p low up wk m
-	SNAP_LOG=info snapfs -f -o "lowerdir=$PWD/low,upperdir=$PWD/up,workdir=$PWD/wk,redirect_dir=on,passthrough=1$1" "$PWD/m" 2>log &
-	within 10 mountpoint -q m
-}
-pass_umount() {
-	umount m 2>/dev/null || fusermount3 -u m
-	wait
-}
-may_pass() { # of this kernel and user
-	local v
-	v=$(uname -r)
-	[ "$(id -u)" = 0 ] && [ "$(printf '%s\n' 6.9 "$v" | sort -V | head -n 1)" = 6.9 ]
-}
+pass_mount() { told_mount "passthrough=1$1"; } # ,OPTION...
 
 test_reads_and_writes() {
 	mkdir low
@@ -81,7 +68,7 @@ PY
 		setpriv --reuid=65534 --regid=65534 --clear-groups bash -c 'echo x >>m/f'
 		is "$(stat -c %a m/f)" 777 'set-user-id after a write by another'
 	fi
-	pass_umount
+	told_umount
 	is "$(tail -n 1 up/f)" "$([ "$(id -u)" = 0 ] && echo x || echo 'again 3')" 'in the upper'
 	if may_pass; then
 		grep -q 'files of the upper directory are passed through' log || fail "not granted: $(cat log)"
@@ -117,7 +104,7 @@ test_not_granted() {
 	pass_mount ',quota_bytes=1000000'
 	echo y >>m/f
 	is "$(cat m/f)" $'x\ny'
-	pass_umount
+	told_umount
 	grep -q 'no passthrough: the quota has to see' log || fail "$(cat log)"
 	# an upper that stands on another file system itself
 	mkdir l2 u2 w2 over
@@ -127,7 +114,7 @@ test_not_granted() {
 	within 10 mountpoint -q m
 	echo z >>m/f
 	is "$(cat m/f)" $'x\nz'
-	pass_umount
+	told_umount
 	grep -qE 'no passthrough: (the upper directory is on a file system|this kernel)' log || fail "$(cat log)"
 	umount over
 }

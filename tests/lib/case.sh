@@ -50,6 +50,21 @@ remount() { # KEY DIR
 	snap umount "$2"
 	snap --quiet mount "$1" "$2" --engine fuse
 }
+# low/ up/ wk/ mounted on m by snapfs, which says in ./log what it has chosen
+told_mount() { # OPTIONS
+	mkdir -p low up wk m
+	SNAP_LOG=info snapfs -f -o "lowerdir=$PWD/low,upperdir=$PWD/up,workdir=$PWD/wk,redirect_dir=on,$1" "$PWD/m" 2>log &
+	within 10 mountpoint -q m
+}
+told_umount() {
+	umount m 2>/dev/null || fusermount3 -u m
+	wait
+}
+may_pass() { # whether this kernel grants this user FUSE passthrough
+	local v
+	v=$(uname -r)
+	[ "$(id -u)" = 0 ] && [ "$(printf '%s\n' 6.9 "$v" | sort -V | head -n 1)" = 6.9 ]
+}
 # A tiny image REF made of the folder $2 (its contents become the one layer).
 image_of() { # REF DIR
 	local key="image-of-$1"
