@@ -142,6 +142,10 @@ static int set(struct ovl_fs *fs, struct ovl_node *n, unsigned int get_cmd, unsi
 	unsigned int by = 0;
 	int r = fs->has_upper ? get(fs, n, get_cmd, &old) : -EROFS;
 
+	/* What the kernel has kept comes when it cannot be refused any more. */
+	if (r == 0 && fs->writeback && S_ISREG(n->type) &&
+	    wanted->fsx_xflags & ~old.fsx_xflags & protects)
+		r = -EOPNOTSUPP;
 	if (r == 0)
 		r = ovl_copy_up(fs, n, OVL_COPY_META);
 	memset(&real, 0, sizeof(real));
@@ -149,10 +153,6 @@ static int set(struct ovl_fs *fs, struct ovl_node *n, unsigned int get_cmd, unsi
 		r = on_disk(fs, n, get_cmd, &real);
 	if (r < 0)
 		return r;
-	/* A write that the kernel keeps cannot be refused, nor be told from the times it sends. */
-	if (S_ISREG(n->type) && fs->writeback &&
-	    wanted->fsx_xflags & bits_of(set_cmd, OVL_NODE_IMMUTABLE | OVL_NODE_APPEND))
-		return -EOPNOTSUPP;
 	now = real;
 	apply(&now, &old, wanted, protects);
 	if (memcmp(&now, &real, sizeof(now)) != 0)

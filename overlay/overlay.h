@@ -54,8 +54,7 @@ struct ovl_config {
 	char *source; /* shown in the mount table; NULL: "snapfs" */
 	unsigned int threads; /* 0: chosen by the engine */
 	bool noopen_set, noopen; /* the user chose; else: where it can be had */
-	bool writeback; /* what is written may stay in the kernel until a file is closed or synced
-			 */
+	bool writeback; /* the kernel may keep what is written until a file is closed or synced */
 	enum ovl_pass_choice passthrough; /* the kernel reads and writes files of the upper itself
 					   */
 	bool timeout_set; /* the user gave a time-out; else: without end, the layers are ours */

@@ -98,6 +98,7 @@ test_protected_files_as_root() {
 		touch m/log
 		! chattr +i m/below 2>err || fail 'set'
 		grep -q 'not supported' err || fail "$(cat err)"
+		[ ! -e up/below ] || fail 'what was refused has copied the file up'
 		chattr -a m/log && rm m/log
 		told_umount
 		snapfs -o "lowerdir=$PWD/low,upperdir=$PWD/up,workdir=$PWD/wk" "$PWD/m"
